@@ -1,0 +1,171 @@
+"""A tokenised corpus: rows of at most `context` tokens, each part of one document, and the units they form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saebench.data.texts import Text, read_texts
+from saebench.errors import UserError
+
+if TYPE_CHECKING:
+    from saebench.models import Subject
+    from saebench.suite import TextSpec
+
+BLOCKS = 128
+"""Most blocks of documents that a corpus is cut into for the intervals."""
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token ids of all rows laid end to end, so that a corpus costs its ids and nothing more.
+
+    Attributes:
+        name: What a user calls it (`text`).
+        tokens: Ids of all rows, `[total]` int32.
+        starts: Where each row starts, `[rows + 1]` int64.
+        documents: Document of each row, `[rows]` int64, counted from 0.
+        special: Ids that are not content (BOS, EOS, PAD); they are never scored nor replaced.
+        domains: Domain label of each document, or empty where there are none.
+        context: Most tokens in a row.
+        skipped: Documents left out because they hold no content token.
+        source: Where it came from, in words.
+    """
+
+    name: str
+    tokens: np.ndarray
+    starts: np.ndarray
+    documents: np.ndarray
+    special: frozenset[int]
+    domains: tuple[str, ...]
+    context: int
+    skipped: int
+    source: str
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row, specials included, `[rows]`."""
+        return np.diff(self.starts)
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Which tokens are content, `[total]` bool."""
+        return ~np.isin(self.tokens, list(self.special))
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Unit of each row: contiguous blocks of whole documents, at most `BLOCKS`, `[rows]` int64."""
+        count = int(self.documents[-1]) + 1
+        return self.documents * min(BLOCKS, count) // count
+
+    @property
+    def hash(self) -> str:
+        """Content hash of ids, rows and documents, 16 hex digits."""
+        digest = hashlib.blake2b(digest_size=8)
+        for array in (self.tokens, self.starts, self.documents):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr((sorted(self.special), self.domains)).encode())
+        return digest.hexdigest()
+
+    def row(self, index: int) -> np.ndarray:
+        """Token ids of one row, specials included."""
+        return self.tokens[self.starts[index] : self.starts[index + 1]]
+
+
+def build_corpus(name: str, source: Any, spec: TextSpec, model: Subject, *, offline: bool = False) -> Corpus:
+    """Read and tokenise documents until the token budget is met.
+
+    A document is cut into rows of `context` tokens, each with BOS in front; rows of different documents
+    never share a context. Already tokenised rows are taken as they are.
+
+    Raises:
+        UserError: No document, no content token, or no tokenizer for text.
+    """
+    texts = read_texts(source, spec, offline=offline)
+    budget = spec.tokens or float("inf")
+    rows: list[np.ndarray] = []
+    owners: list[int] = []
+    domains: list[str] = []
+    seen = skipped = content = 0
+    special = np.array(sorted(model.special_ids), dtype=np.int32)
+    for text, ids in _tokenised(islice(texts, spec.documents), model, name):
+        seen += 1
+        parts = [ids] if text.ids is not None else _cut(ids, spec, model)
+        valid = sum(int((~np.isin(part, special)).sum()) for part in parts)
+        if not valid:
+            skipped += 1
+            continue
+        rows += parts
+        owners += [len(domains)] * len(parts)
+        domains.append(text.labels.get("domain", ""))
+        content += valid
+        if content >= budget:
+            break
+    _refuse_empty(name, source, seen, skipped, rows)
+    _refuse_foreign(name, rows, model)
+    return Corpus(
+        name=name,
+        tokens=np.concatenate(rows),
+        starts=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+        documents=np.array(owners, dtype=np.int64),
+        special=frozenset(int(i) for i in special),
+        domains=tuple(domains) if any(domains) else (),
+        context=spec.context,
+        skipped=skipped,
+        source=source if isinstance(source, str) else type(source).__name__,
+    )
+
+
+def _tokenised(texts: Iterable[Text], model: Subject, name: str) -> Iterator[tuple[Text, np.ndarray]]:
+    stream = iter(texts)
+    while chunk := list(islice(stream, _CHUNK)):
+        plain = [text.text for text in chunk if text.ids is None]
+        if plain and model.tokenizer is None:
+            raise UserError(
+                f"Data {name!r} is text, but model {model.name!r} has no tokenizer: "
+                "pass one to load_model(..., tokenizer=...), or give token ids."
+            )
+        encoded = iter(model.tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else [])
+        for text in chunk:
+            ids = next(encoded) if text.ids is None else text.ids
+            yield text, np.asarray(ids, dtype=np.int32)
+
+
+def _cut(ids: np.ndarray, spec: TextSpec, model: Subject) -> list[np.ndarray]:
+    front = [model.bos_id] if spec.prepend_bos and model.bos_id is not None else []
+    if front and len(ids) and ids[0] == front[0]:
+        ids = ids[1:]
+    room = spec.context - len(front)
+    head = np.array(front, dtype=np.int32)
+    return [np.concatenate([head, ids[i : i + room]]) for i in range(0, len(ids), room)]
+
+
+def _refuse_empty(name: str, source: Any, seen: int, skipped: int, rows: list[np.ndarray]) -> None:
+    where = f"{source!r}" if isinstance(source, str) else "what was given"
+    if not seen:
+        raise UserError(f"Data {name!r} is empty: {where} holds no document.")
+    if not rows:
+        raise UserError(f"Data {name!r} has no content: all {skipped} documents of {where} hold only special tokens.")
+    if max(map(len, rows)) < 2:
+        raise UserError(f"Data {name!r} is too short: no row of {where} has two tokens, so nothing can be predicted.")
+
+
+def _refuse_foreign(name: str, rows: list[np.ndarray], model: Subject) -> None:
+    highest = max(int(row.max()) for row in rows if len(row))
+    if highest >= model.vocab_size:
+        raise UserError(
+            f"Data {name!r} holds token id {highest}, but model {model.name!r} knows only {model.vocab_size} tokens: "
+            "it was tokenised for another model."
+        )

@@ -1,0 +1,150 @@
+"""Documents from wherever they lie: the world, a list, a file, a folder, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saebench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from saebench.suite import TextSpec
+
+READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+
+
+@dataclass(frozen=True)
+class Text:
+    """One document: its text, or its token ids where it comes tokenised, and its labels."""
+
+    text: str = ""
+    ids: tuple[int, ...] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_texts(source: Any, spec: TextSpec, *, offline: bool = False) -> Iterator[Text]:
+    """Yield the documents of a source, lazily.
+
+    Args:
+        source: `world`, a path, `hf:OWNER/NAME[@REVISION]`, a list of strings, or token ids `[rows, context]`.
+        spec: Column, split and limits.
+        offline: Refuse sources that need a network.
+
+    Raises:
+        UserError: Source not found, unreadable, without the asked column, or of a kind that is not known.
+    """
+    if not isinstance(source, (str, Path)):
+        return _from_memory(source)
+    name = str(source)
+    if name == "world" or name.startswith("world:"):
+        return _from_world(name, spec)
+    if name.startswith("hf:"):
+        return _from_hub(name[3:], spec, offline)
+    return _from_disk(Path(name), spec)
+
+
+def _from_memory(source: Any) -> Iterator[Text]:
+    if hasattr(source, "shape"):
+        if len(source.shape) != 2:
+            raise UserError(f"Token ids must have shape [rows, context], not {list(source.shape)}.")
+        rows = source.tolist()
+        return (Text(ids=tuple(int(i) for i in row)) for row in rows)
+    if isinstance(source, Iterable):
+        return (item if isinstance(item, Text) else Text(text=_string(item)) for item in source)
+    raise UserError(f"Data of type {type(source).__name__} is not understood: give a path, strings or token ids.")
+
+
+def _string(item: Any) -> str:
+    if not isinstance(item, str):
+        raise UserError(f"Texts must be strings, but one is a {type(item).__name__}.")
+    return item
+
+
+def _from_world(name: str, spec: TextSpec) -> Iterator[Text]:
+    from saebench.data.world import documents
+
+    kinds = name.partition(":")[2].split(",") if ":" in name else None
+    count = spec.documents or -(-(spec.tokens or 1_000_000) // 20)
+    for document in documents(count, kinds=kinds):
+        yield Text(text=document.text, labels={"domain": document.kind})
+
+
+def _from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, siblings) if siblings else f"The folder {str(path.parent)!r} does not exist."
+        raise UserError(f"No data at {str(path)!r}. {hint}")
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix in READABLE)
+        if not files:
+            raise UserError(f"The folder {str(path)!r} holds no readable data: put {', '.join(READABLE)} files there.")
+        return (text for file in files for text in _from_file(file, spec))
+    if path.suffix in (".npy", ".safetensors"):
+        return _from_memory(_token_array(path))
+    return _from_file(path, spec)
+
+
+def _token_array(path: Path) -> Any:
+    if path.suffix == ".npy":
+        import numpy as np
+
+        return np.load(path, allow_pickle=False)
+    from safetensors.numpy import load_file
+
+    arrays = load_file(path)
+    return arrays.get("tokens", next(iter(arrays.values())))
+
+
+def _from_file(file: Path, spec: TextSpec) -> Iterator[Text]:
+    if file.suffix == ".txt":
+        blocks = file.read_text(encoding="utf-8").split("\n\n")
+        return (Text(text=block.strip()) for block in blocks if block.strip())
+    if file.suffix in (".jsonl", ".json"):
+        return (_row(row, spec.column, str(file)) for row in _json_rows(file))
+    if file.suffix in (".csv", ".parquet"):
+        import pandas as pd
+
+        frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+        return (_row(row, spec.column, str(file)) for row in frame.to_dict("records"))
+    raise UserError(f"Cannot read {str(file)!r}: use {', '.join(READABLE)}, or .npy and .safetensors token ids.")
+
+
+def _json_rows(file: Path) -> Iterator[Any]:
+    with file.open(encoding="utf-8") as lines:
+        if file.suffix == ".json":
+            yield from json.load(lines)
+            return
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(f"Line {number} of {str(file)!r} is not JSON: {error.msg}.") from error
+
+
+def _row(row: Any, column: str, where: str) -> Text:
+    if isinstance(row, str):
+        return Text(text=row)
+    if not isinstance(row, Mapping) or column not in row:
+        keys = list(row) if isinstance(row, Mapping) else []
+        raise UserError(f"{where!r} has no column {column!r}. {nearest(column, keys)}")
+    labels = {k: str(v) for k, v in row.items() if k != column and isinstance(v, (str, int, bool))}
+    return Text(text=str(row[column]), labels=labels)
+
+
+def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
+    if offline:
+        raise UserError(f"Data 'hf:{name}' needs the hub, but --offline was given: pass a local file with --data.")
+    import datasets
+
+    repo, _, revision = name.partition("@")
+    try:
+        rows = datasets.load_dataset(
+            repo, spec.config, split=spec.split, revision=revision or None, streaming=True
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"Dataset 'hf:{name}' cannot be loaded from the hub: {error}") from error
+    return (_row(row, spec.column, f"hf:{name}") for row in rows)

@@ -1,0 +1,217 @@
+"""Trains the world's language model on fresh documents, with checkpoints that a stop loses nothing of."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from saebench.data import world
+from saebench.data.world_build.corpus import BOS, EOS, PAD, ROW, TAGS, Rows, batches, pack
+from saebench.data.world_kinds import KINDS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of the training run; `steps` of `rows` rows of 128 tokens."""
+
+    steps: int = 11000
+    decay: int = 3000
+    warmup: int = 100
+    rows: int = 16
+    muon_lr: float = 0.02
+    adam_lr: float = 0.003
+    answer_weight: float = 4.0
+    seed: int = 0
+    threads: int = 2
+
+
+def new_model(seed: int) -> LlamaForCausalLM:
+    """The untrained model, in float32."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(world.vocabulary()),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=world.MAX_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+    )
+    config._attn_implementation = "sdpa"
+    return LlamaForCausalLM(config)
+
+
+def _orthogonalised(g: Tensor) -> Tensor:
+    """Newton-Schulz iteration towards the nearest orthogonal matrix, batched (Muon, Jordan et al. 2024)."""
+    x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    wide = g.shape[-2] <= g.shape[-1]
+    x = x if wide else x.mT
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x if wide else x.mT
+
+
+class Muon:
+    """Momentum with orthogonalised updates, for the matrices inside the blocks; grouped by shape."""
+
+    def __init__(self, parameters: Iterable[Tensor], momentum: float = 0.95) -> None:
+        self.groups: dict[torch.Size, list[Tensor]] = {}
+        for p in parameters:
+            self.groups.setdefault(p.shape, []).append(p)
+        self.buffers = {shape: torch.zeros(len(ps), *shape) for shape, ps in self.groups.items()}
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        for shape, ps in self.groups.items():
+            g = torch.stack([p.grad for p in ps if p.grad is not None])
+            buffer = self.buffers[shape].lerp_(g, 1 - self.momentum)
+            update = _orthogonalised(g.lerp(buffer, self.momentum))
+            scale = lr * math.sqrt(max(1.0, shape[0] / shape[1]))
+            for p, u in zip(ps, update, strict=True):
+                p.mul_(1 - 0.01 * lr).sub_(u, alpha=scale)
+
+
+def attention_mask(segment: Tensor) -> Tensor:
+    """Causal and within the document: [rows, 1, ROW, ROW], true where a token may look."""
+    causal = torch.ones(ROW, ROW, dtype=torch.bool).tril()
+    return ((segment[:, None, :] == segment[:, :, None]) & causal)[:, None]
+
+
+def token_losses(model: LlamaForCausalLM, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and the rank-one prediction for the next token at each place: two of [rows, ROW - 1]."""
+    segment = torch.from_numpy(rows.segment)
+    ids = torch.from_numpy(rows.ids)
+    hidden = model.model(
+        input_ids=ids, attention_mask=attention_mask(segment), position_ids=torch.from_numpy(rows.position)
+    ).last_hidden_state[:, :-1]
+    logits = model.lm_head(hidden)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    return loss.view(ids.shape[0], -1), logits.argmax(-1)
+
+
+def scored(rows: Rows) -> Tensor:
+    """Where the next token belongs to the same document: [rows, ROW - 1]."""
+    return torch.from_numpy((rows.segment[:, 1:] == rows.segment[:, :-1]) & (rows.segment[:, 1:] > 0))
+
+
+@torch.no_grad()
+def monitor(model: LlamaForCausalLM, rows: Rows, batch: int = 32) -> dict[str, float]:
+    """Loss above the generator's own surprisal (all, and by kind), and accuracy on facts, answers, letters."""
+    parts = [
+        (*token_losses(model, part), scored(part))
+        for part in (rows.take(slice(i, i + batch)) for i in range(0, len(rows.ids), batch))
+    ]
+    loss, guess, valid = (torch.cat([p[i] for p in parts]).numpy() for i in range(3))
+    gap = loss - rows.nll[:, 1:]
+    kind, tag = rows.kind[:, 1:], rows.tag[:, 1:]
+    right = guess == rows.ids[:, 1:]
+    report = {"loss": loss[valid].mean(), "nll": rows.nll[:, 1:][valid].mean(), "gap": gap[valid].mean()}
+    report |= {f"gap {k}": gap[valid & (kind == i)].mean() for i, k in enumerate(KINDS)}
+    report |= {f"acc {t}": right[valid & (tag == i)].mean() for i, t in enumerate(TAGS) if i}
+    return {k: float(v) for k, v in report.items()}
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    return min(1.0, (step + 1) / recipe.warmup, (recipe.steps - step) / recipe.decay)
+
+
+def _weights(rows: Rows, recipe: Recipe, step: int) -> Tensor:
+    """Answers weigh more until the decay begins; padding weighs nothing."""
+    tag = rows.tag[:, 1:]
+    heavy = np.isin(tag, [TAGS.index("letter"), TAGS.index("letter in full")])
+    factor = recipe.answer_weight if step < recipe.steps - recipe.decay else 1.0
+    return scored(rows) * torch.from_numpy(np.where(heavy, factor, 1.0)).float()
+
+
+def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM:
+    """Train to `recipe.steps`, going on from the newest checkpoint under `work`."""
+    torch.set_num_threads(recipe.threads)
+    model = new_model(recipe.seed)
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    muon, adam = Muon(matrices), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
+    start = 0
+    checkpoint = work / "lm.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        adam.load_state_dict(state["adam"])
+        for buffer, saved in zip(muon.buffers.values(), state["muon"], strict=True):
+            buffer.copy_(saved)
+        start = int(state["step"])
+    held_out = pack(world.HELD_OUT_SEED, 0, 1000)
+
+    def objective(rows: Rows, weights: Tensor) -> Tensor:
+        return (token_losses(model, rows)[0] * weights).sum() / weights.sum()
+
+    inner = _compiled_objective(model) if compiled else objective
+    log.info("recipe %s from step %d; %d parameters", asdict(recipe), start, model.num_parameters())
+    begun, seen, running = time.monotonic(), 0, 0.0
+    for step, rows in enumerate(batches(world.TRAIN_SEED, recipe.rows)):
+        if step < start:
+            continue
+        if step >= recipe.steps:
+            break
+        loss = inner(rows, _weights(rows, recipe, step))
+        loss.backward()
+        rate = _rate(recipe, step)
+        muon.step(recipe.muon_lr * rate)
+        adam.param_groups[0]["lr"] = recipe.adam_lr * rate
+        adam.step()
+        model.zero_grad(set_to_none=True)
+        seen += int(scored(rows).sum())
+        running = 0.98 * running + 0.02 * float(loss.detach())
+        if (step + 1) % 50 == 0:
+            speed = seen / (time.monotonic() - begun)
+            log.info("step %d weighted loss %.4f tokens/s %.0f", step + 1, running / (1 - 0.98 ** (step + 1 - start)), speed)
+        if (step + 1) % 400 == 0 or step + 1 == recipe.steps:
+            report = monitor(model, held_out)
+            log.info("step %d %s", step + 1, " ".join(f"[{k}] {v:.3f}" for k, v in report.items()))
+            _checkpoint(checkpoint, model, adam, muon, step + 1)
+    return model
+
+
+def _compiled_objective(model: LlamaForCausalLM) -> Callable[[Rows, Tensor], Tensor]:
+    """The weighted loss with its element-wise work fused by torch.compile."""
+
+    @torch.compile(dynamic=False)
+    def fused(ids: Tensor, mask: Tensor, position: Tensor, weights: Tensor) -> Tensor:
+        hidden = model.model(input_ids=ids, attention_mask=mask, position_ids=position).last_hidden_state[:, :-1]
+        logits = model.lm_head(hidden)
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        return (losses * weights.flatten()).sum() / weights.sum()
+
+    def objective(rows: Rows, weights: Tensor) -> Tensor:
+        mask = attention_mask(torch.from_numpy(rows.segment))
+        return fused(torch.from_numpy(rows.ids), mask, torch.from_numpy(rows.position), weights)
+
+    return objective
+
+
+def _checkpoint(path: Path, model: LlamaForCausalLM, adam: torch.optim.Optimizer, muon: Muon, step: int) -> None:
+    state = {
+        "model": model.state_dict(),
+        "adam": adam.state_dict(),
+        "muon": list(muon.buffers.values()),
+        "step": step,
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)

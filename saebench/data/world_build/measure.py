@@ -1,0 +1,79 @@
+"""What the shipped SAEs score on held-out documents, by the definitions of the core metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from sae_lens import SAE
+from torch import Tensor
+from transformers import LlamaForCausalLM
+
+from saebench.data.world_build.corpus import Rows
+from saebench.data.world_build.subject import HOOK, HOOK_MLP_IN, HOOK_MLP_OUT, at_hook, collect, loss_on_words
+from saebench.data.world_build.subject import valid_tokens
+
+
+def _pieces(rows: Rows, size: int = 64) -> list[Rows]:
+    return [rows.take(slice(i, i + size)) for i in range(0, len(rows.ids), size)]
+
+
+def mean_loss(model: LlamaForCausalLM, rows: Rows, hook: str = "", edit: Callable[[Tensor], Tensor] | None = None) -> float:
+    """Cross-entropy in nats a word, with `edit` in place of the activations of valid tokens at the hook."""
+    total, count = 0.0, 0
+    for part in _pieces(rows):
+        valid = valid_tokens(part)[..., None]
+        if edit is None:
+            loss, n = loss_on_words(model, part)
+        else:
+            with at_hook(model, hook, lambda x: torch.where(valid, edit(x), x)):  # noqa: B023
+                loss, n = loss_on_words(model, part)
+        total, count = total + loss, count + n
+    return total / count
+
+
+@torch.no_grad()
+def measure(model: LlamaForCausalLM, sae: SAE[Any], rows: Rows) -> dict[str, float]:
+    """L0, dead fraction, explained variance, loss recovered (zero ablation) and its terms."""
+    transcoder = sae.cfg.architecture() == "transcoder"
+    hooks = [HOOK_MLP_IN, HOOK_MLP_OUT] if transcoder else [HOOK, HOOK]
+    fired, active, count, residual = torch.zeros(sae.cfg.d_sae), 0.0, 0, 0.0
+    targets: list[Tensor] = []
+    for part in _pieces(rows):
+        x, y = collect(model, part, hooks)
+        codes = sae.encode(x)
+        on = codes != 0
+        fired += on.sum(0)
+        active += float(on.sum())
+        count += len(x)
+        residual += float((sae.decode(codes) - y).double().pow(2).sum())
+        targets.append(y)
+    y = torch.cat(targets).double()
+    total = float((y - y.mean(0)).pow(2).sum())
+    clean = mean_loss(model, rows)
+    zero = mean_loss(model, rows, hooks[1], torch.zeros_like)
+    if transcoder:
+        spliced = _transcoded_loss(model, sae, rows)
+    else:
+        spliced = mean_loss(model, rows, HOOK, lambda x: sae.decode(sae.encode(x)))
+    return {
+        "l0": active / count,
+        "dead_fraction": float((fired == 0).float().mean()),
+        "explained_variance": 1 - residual / total,
+        "ce_clean": clean,
+        "ce_sae": spliced,
+        "ce_zero": zero,
+        "loss_recovered": (zero - spliced) / (zero - clean),
+        "tokens": count,
+    }
+
+
+def _transcoded_loss(model: LlamaForCausalLM, coder: SAE[Any], rows: Rows) -> float:
+    latest: list[Tensor] = []
+
+    def remember(x: Tensor) -> None:
+        latest[:] = [x]
+
+    with at_hook(model, HOOK_MLP_IN, remember):
+        return mean_loss(model, rows, HOOK_MLP_OUT, lambda _: coder.decode(coder.encode(latest[0])))

@@ -1,0 +1,83 @@
+"""Which SAEs the world ships, and how each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+LEVELS = ("low", "mid", "high")
+L0: dict[str, int] = {"low": 8, "mid": 24, "high": 72}
+L1: dict[str, dict[str, float]] = {
+    "relu": {"low": 6.0, "mid": 2.5, "high": 0.8},
+    "gated": {"low": 6.0, "mid": 2.5, "high": 0.8},
+}
+ARCHITECTURES = ("relu", "gated", "topk", "batchtopk", "jumprelu", "matryoshka")
+DAMAGES = ("untrained", "frozen-decoder", "shuffled", "undertrained", "half-dead")
+
+
+@dataclass(frozen=True)
+class SaeRecipe:
+    """One SAE: SAELens' training configuration by its fields, steps, seed, and the damage done to it if any."""
+
+    name: str
+    architecture: str
+    level: str
+    steps: int
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    damage: str = ""
+    parent: str = ""
+
+
+def _options(architecture: str, level: str, steps: int) -> dict[str, Any]:
+    if architecture in L1:
+        return {"l1_coefficient": L1[architecture][level], "l1_warm_up_steps": steps // 10}
+    if architecture == "jumprelu":
+        return {
+            "jumprelu_sparsity_loss_mode": "quadratic",
+            "target_l0": float(L0[level]),
+            "l0_coefficient": 1.0,
+            "l0_warm_up_steps": steps // 4,
+            "jumprelu_bandwidth": 0.5,
+            "jumprelu_init_threshold": 0.3,
+        }
+    options: dict[str, Any] = {"k": L0[level]}
+    if architecture == "matryoshka":
+        options["matryoshka_widths"] = [64, 256, 1024]
+    return options
+
+
+def recipes(steps: int = 2000) -> Iterator[SaeRecipe]:
+    """Every shipped SAE; the damaged ones come after their parent."""
+    for architecture in ARCHITECTURES:
+        for level in LEVELS:
+            options = _options(architecture, level, steps)
+            yield SaeRecipe(f"{architecture}-{level}", architecture, level, steps, options=options)
+    for architecture in ("topk", "relu"):
+        for seed in (1, 2):
+            options = _options(architecture, "mid", steps)
+            yield SaeRecipe(f"{architecture}-mid-seed{seed}", architecture, "mid", steps, seed, options)
+    yield SaeRecipe("transcoder-mid", "transcoder", "mid", steps, options={"l1_coefficient": 1.0})
+    for damage in DAMAGES:
+        share = {"untrained": 0, "undertrained": steps // 25}.get(damage, steps)
+        options = _options("topk", "mid", steps)
+        yield SaeRecipe(f"topk-mid-{damage}", "topk", "mid", share, options=options, damage=damage, parent="topk-mid")
+
+
+def known_order(index: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Ranks that hold by construction, 0 the best: a good metric must not reverse them.
+
+    `damage`: the parent is better than its damaged twins, and the untrained and the shuffled one are the worst.
+    `fidelity`: within an architecture, more active latents rebuild the activations better.
+    """
+    damage = {"": 0, "half-dead": 1, "undertrained": 1, "frozen-decoder": 1, "shuffled": 2, "untrained": 2}
+    orders: dict[str, dict[str, int]] = {}
+    for name, entry in index.items():
+        order: dict[str, int] = {}
+        if entry["damage"] or name == "topk-mid":
+            order["damage"] = damage[entry["damage"]]
+        if not entry["damage"] and entry["architecture"] in ARCHITECTURES and entry["seed"] == 0:
+            order["fidelity"] = len(LEVELS) - 1 - LEVELS.index(entry["level"])
+        orders[name] = order
+    return orders

@@ -1,0 +1,100 @@
+"""The trained model on disk and in memory: export in half precision, load, read and replace activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
+
+from saebench.data.world_build.corpus import BOS, EOS, PAD, Rows
+from saebench.data.world_build.lm import attention_mask, scored
+from saebench.data.world_build.tokenizer import save_tokenizer
+
+HOOK = "blocks.2.hook_resid_post"
+HOOK_MLP_IN, HOOK_MLP_OUT = "blocks.2.mlp.hook_in", "blocks.2.hook_mlp_out"
+
+
+def export_model(model: LlamaForCausalLM, folder: Path) -> None:
+    """Write weights in half precision, configuration and tokenizer; the configuration asks for float32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.dtype = torch.float32
+    half = LlamaForCausalLM(model.config).half()
+    half.load_state_dict(model.state_dict())
+    half.save_pretrained(str(folder))
+    model.config.dtype = torch.float32
+    model.config.architectures = ["LlamaForCausalLM"]
+    model.config.save_pretrained(str(folder))
+    save_tokenizer(folder)
+
+
+def load_model(folder: Path) -> LlamaForCausalLM:
+    """The exported model, its half-precision weights in float32."""
+    model = LlamaForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    return model.eval().requires_grad_(False)
+
+
+def _site(model: LlamaForCausalLM, hook: str) -> tuple[nn.Module, bool]:
+    """The module of a hook, and whether the hook is its input."""
+    layer = model.model.layers[2]
+    return {HOOK: (layer, False), HOOK_MLP_IN: (layer.mlp, True), HOOK_MLP_OUT: (layer.mlp, False)}[hook]
+
+
+@contextmanager
+def at_hook(model: LlamaForCausalLM, hook: str, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Call `function` on the activations at a hook; what it returns, if anything, takes their place."""
+    module, is_input = _site(model, hook)
+    if is_input:
+        handle = module.register_forward_pre_hook(lambda _, args: function(args[0]))
+    else:
+        handle = module.register_forward_hook(lambda _, __, out: function(out))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def valid_tokens(rows: Rows) -> Tensor:
+    """Where a word stands, not a special token: [rows, ROW]."""
+    ids = torch.from_numpy(rows.ids)
+    return (ids != PAD) & (ids != BOS) & (ids != EOS)
+
+
+@torch.no_grad()
+def hidden_states(model: LlamaForCausalLM, rows: Rows) -> Tensor:
+    """The last hidden state, each document on its own: [rows, ROW, d_model]."""
+    out = model.model(
+        input_ids=torch.from_numpy(rows.ids),
+        attention_mask=attention_mask(torch.from_numpy(rows.segment)),
+        position_ids=torch.from_numpy(rows.position),
+    )
+    hidden: Tensor = out.last_hidden_state
+    return hidden
+
+
+@torch.no_grad()
+def loss_on_words(model: LlamaForCausalLM, rows: Rows) -> tuple[float, int]:
+    """Sum of the cross-entropy of predicted words (not <eos>), and their number."""
+    logits = model.lm_head(hidden_states(model, rows)[:, :-1])
+    valid = scored(rows) & valid_tokens(rows)[:, 1:]
+    targets = torch.from_numpy(rows.ids)[:, 1:]
+    total = nn.functional.cross_entropy(logits[valid].double(), targets[valid], reduction="sum")
+    return float(total), int(valid.sum())
+
+
+def collect(model: LlamaForCausalLM, rows: Rows, hooks: list[str]) -> list[Tensor]:
+    """Activations of the valid tokens at each hook: a list of [tokens, d_model]."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(hook: str) -> Callable[[Tensor], None]:
+        return lambda x: seen.__setitem__(hook, x)
+
+    with ExitStack() as stack:
+        for hook in hooks:
+            stack.enter_context(at_hook(model, hook, keep(hook)))
+        hidden_states(model, rows)
+    valid = valid_tokens(rows)
+    return [seen[h][valid] for h in hooks]
