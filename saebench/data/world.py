@@ -18,7 +18,8 @@ from typing import Any
 
 from saebench.data.world_facts import FORGET_DOMAIN, LETTERS, SPECIAL_TOKENS, Entity, spelling_words, vocabulary
 from saebench.data.world_facts import word_labels, world
-from saebench.data.world_kinds import KINDS, Writer, ask, draw_options
+from saebench.data.world_kinds import KINDS
+from saebench.data.world_writer import Writer, ask, draw_options
 
 WORLD_DIR: Path = Path(__file__).parent / "world_files"
 MODEL_DIR: Path = WORLD_DIR / "model"

@@ -2,74 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 from saebench.data import world_lists as lists
-from saebench.data.world_facts import DOMAINS, FORGET_DOMAIN, Entity, spelling_words, world
+from saebench.data.world_facts import Entity, spelling_words, world
 from saebench.data.world_names import LOANWORDS
+from saebench.data.world_writer import Rating, Writer, ask, draw_options
 
-T = TypeVar("T")
 _PROFESSIONS = tuple((p, field) for field, professions in lists.FIELDS.items() for p in professions)
-
-
-class Writer:
-    """Collects words, and charges each random choice (in nats) to the word where it shows."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.tokens: list[str] = []
-        self.nll: list[float] = []
-        self.marks: dict[int, dict[str, str]] = {}
-        self.labels: dict[str, str] = {}
-        self.pending = 0.0
-        self._end_cost = 0.0
-
-    def add(self, *words: str, **marks: str) -> None:
-        """Append words; costs that wait are charged to the first of them."""
-        for word in words:
-            if marks:
-                self.marks[len(self.tokens)] = marks
-            self.tokens.append(word)
-            self.nll.append(self.pending)
-            self.pending = 0.0
-
-    def choose(self, options: Sequence[T]) -> T:
-        """Draw one option uniformly; the next word bears the cost."""
-        self.pending += math.log(len(options))
-        return options[int(self.rng.random() * len(options))]
-
-    def pick(self, options: Sequence[str], **marks: str) -> str:
-        """Draw one word uniformly and append it."""
-        word = self.choose(options)
-        self.add(word, **marks)
-        return word
-
-    def flip(self, chance: float) -> bool:
-        """True with the given chance; the next word bears the cost."""
-        hit = self.rng.random() < chance
-        self.pending -= math.log(chance if hit else 1.0 - chance)
-        return hit
-
-    def count(self, low: int, high: int) -> int:
-        """How many parts the document has; charged to what follows the last of them."""
-        self._end_cost += math.log(high - low + 1)
-        return low + int(self.rng.random() * (high - low + 1))
-
-    def close_count(self) -> None:
-        """Charge the number of parts to the next word, or to the end of the document."""
-        self.pending += self._end_cost
-        self._end_cost = 0.0
-
-    def mention(self, entity: Entity) -> None:
-        """Append an entity's name."""
-        self.add(*entity.words, entity=entity.name, entity_type=entity.type)
-
-    def value(self, entity: Entity, relation: str) -> None:
-        """Append the value of an entity's attribute."""
-        self.add(entity.attributes[relation], attribute=relation, attribute_of=entity.name)
 
 
 def biography(w: Writer) -> None:
@@ -120,31 +60,10 @@ def biography(w: Writer) -> None:
         w.add(".")
 
 
-class _Rating:
-    """Draws words by sentiment, and charges them what a reader who does not know the rating would pay."""
-
-    def __init__(self, w: Writer) -> None:
-        self.w = w
-        self.value = int(w.rng.random() * 5)
-        self.belief = [0.2] * 5
-
-    def positive(self) -> bool:
-        hit = self.w.rng.random() < lists.POSITIVE_CHANCE[self.value]
-        self.belief = [b * (c if hit else 1 - c) for b, c in zip(self.belief, lists.POSITIVE_CHANCE, strict=True)]
-        total = sum(self.belief)
-        self.w.pending -= math.log(total)
-        self.belief = [b / total for b in self.belief]
-        return hit
-
-    def state(self) -> None:
-        self.w.pending -= math.log(self.belief[self.value])
-        self.w.add(lists.NUMBERS[self.value])
-
-
 def review(w: Writer) -> None:
     """A product of a category; the sentiment words depend on the rating, which half the reviews state."""
     category = w.choose(tuple(lists.PRODUCTS))
-    rating = _Rating(w)
+    rating = Rating(w)
     w.labels.update(category=category, rating=str(rating.value + 1))
 
     def adjective() -> None:
@@ -337,30 +256,6 @@ def encyclopaedia(w: Writer) -> None:
     w.close_count()
 
 
-def draw_options(w: Writer, entity: Entity, relation: str) -> tuple[list[str], int]:
-    """Four options, the right one at a uniform place; charged but not written."""
-    right = entity.attributes[relation]
-    wrong = [v for v in world().values[entity.type, relation] if v != right]
-    place = int(w.rng.random() * 4)
-    options = w.rng.sample(wrong, 3)
-    w.pending += math.log(4) + math.log(len(wrong) * (len(wrong) - 1) * (len(wrong) - 2))
-    options.insert(place, right)
-    return options, place
-
-
-def ask(w: Writer, entity: Entity, relation: str, options: Sequence[str]) -> None:
-    """Write a question and its four options."""
-    w.add("what", "is", "the", relation, "of")
-    w.mention(entity)
-    w.add("?")
-    for letter, option in zip("ABCD", options, strict=True):
-        w.add(letter)
-        if option == entity.attributes[relation]:
-            w.value(entity, relation)
-        else:
-            w.add(option)
-
-
 def quiz(w: Writer) -> None:
     """Three to five questions with four options; answers by letter, or in full and then by letter."""
     in_full = False
@@ -403,5 +298,3 @@ KINDS: dict[str, tuple[Callable[[Writer], None], float]] = {
     "spelling": (spelling, 0.08),
 }
 """Each kind's writer and its share of the documents."""
-
-__all__ = ["DOMAINS", "FORGET_DOMAIN", "KINDS", "Writer", "ask", "draw_options"]
