@@ -1,0 +1,1 @@
+"""The metric modules, one a file or close family, reached only through discovery."""

@@ -1,0 +1,231 @@
+"""The `saebench` command: each subcommand is a thin shell over a library function."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saebench.errors import UserError, unknown
+
+
+class _Group(click.Group):
+    """Shows a `UserError` as one sentence and offers the nearest command for a misspelt one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = click.utils.make_str(args[0])
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise UserError(str(unknown("command", name, self.list_commands(ctx))))
+        return super().resolve_command(ctx, args)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and leave with its exit code."""
+    try:
+        cli.main(arguments, prog_name="saebench", standalone_mode=True)
+    except UserError as error:
+        sys.stderr.write(f"saebench: {error}\n")
+        sys.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="saebench")
+@click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
+def cli(include: tuple[str, ...]) -> None:
+    """Score sparse autoencoders: right numbers, with error bars and nulls, offline."""
+    _include(include)
+
+
+def _include(paths: tuple[str, ...]) -> None:
+    if paths:
+        from saebench import registry
+
+        for path in paths:
+            registry.include(path)
+
+
+@cli.command()
+@click.argument("suite")
+@click.option("--sae", multiple=True, help="SAE reference: world:NAME, a path, saelens:RELEASE/ID, hf:OWNER/REPO. Repeat it.")
+@click.option("--model", help="Hub id or local directory; default: the suite's, else the one the SAEs name.")
+@click.option("--data", multiple=True, metavar="NAME=REF", help="Data instead of the suite's, such as text=my.jsonl.")
+@click.option("--metric", multiple=True, help="Only this metric. Repeat it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the rows; default runs/SUITE.")
+@click.option("--hook", help="Hook of SAEs that do not name theirs.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--dtype", default="auto", show_default=True, help="Precision of the model.")
+@click.option("--seed", type=int, help="Instead of the suite's.")
+@click.option("--executor", default="local", show_default=True)
+@click.option("--only-cached", is_flag=True, help="Show what the folder holds; run nothing.")
+@click.option("--offline", is_flag=True, help="Refuse what needs a network.")
+@click.option("--dry-run", is_flag=True, help="Print the plan; run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Rows as JSON lines on standard output.")
+@click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
+def run(
+    suite: str, sae: tuple[str, ...], metric: tuple[str, ...], data: tuple[str, ...], out: Path | None,
+    dry_run: bool, as_json: bool, include: tuple[str, ...], **options: Any,
+) -> None:
+    """Score SAEs on a suite. Running the same command again resumes it."""
+    _include(include)
+    from saebench.suite import load_suite
+
+    chosen = load_suite(suite)
+    given = {"data": _pairs(data), "metrics": list(metric) or None, **options}
+    place = out or Path("runs") / chosen.name
+    if dry_run:
+        _show_plan(list(sae), chosen, place, given, as_json)
+        return
+    results = _evaluate(list(sae), chosen, place, given, quiet=as_json)
+    if as_json:
+        for row in results.rows:
+            click.echo(row.without_sums().to_json())
+    else:
+        _show_board(results, place)
+    if results.errors():
+        click.echo(f"{len(results.errors())} rows failed; the reasons: saebench report {place}", err=True)
+        sys.exit(1)
+
+
+def _evaluate(saes: list[str], suite: Any, out: Path, given: dict[str, Any], *, quiet: bool) -> Any:
+    from saebench.console import LiveProgress, PlainProgress
+    from saebench.engine import evaluate
+
+    if not quiet and sys.stdout.isatty():
+        with LiveProgress() as live:
+            return evaluate(saes, suite, out=out, progress=live, **given)
+    return evaluate(saes, suite, out=out, progress=None if quiet else PlainProgress(), **given)
+
+
+def _show_board(results: Any, place: Path) -> None:
+    from saebench.leaderboard import board_text
+
+    click.echo(board_text(results))
+    click.echo(f"\nrows: {place / 'rows.jsonl'}    tables and figures: saebench leaderboard build {place}")
+
+
+def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], as_json: bool) -> None:
+    from saebench.engine.evaluate import prepare
+    from saebench.results import Store
+
+    kept = {name: given[name] for name in ("model", "data", "metrics", "hook", "device", "dtype", "seed", "offline")}
+    plan = prepare(saes, suite, store=Store(place) if place.exists() else None, **kept).describe()
+    if as_json:
+        click.echo(json.dumps(plan, indent=2))
+        return
+    click.echo(f"suite {plan['suite']} on {plan['model']}: {plan['to_run']} cells to run, {plan['cached']} cached")
+    for failed in plan["failed_to_load"]:
+        click.echo(f"cannot load {failed['sae']}: {failed['reason']}")
+    for one in plan["passes"]:
+        click.echo(
+            f"pass over {one['data']}: {one['tokens']:,} tokens in {one['rows']:,} rows; {one['forwards']} forward, "
+            f"{one['resumed_forwards']} resumed, {len(one['saes'])} SAEs, {len(one['metrics'])} metrics; "
+            f"about {one['minutes']:.1f} min, {one['memory_gb']:.1f} GB"
+        )
+
+
+def _pairs(data: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for item in data:
+        name, equals, ref = item.partition("=")
+        if not equals or not name or not ref:
+            raise UserError(f"--data {item!r} must be NAME=REF, such as text=my.jsonl.")
+        pairs[name] = ref
+    return pairs
+
+
+@cli.command(name="list")
+@click.argument("what", type=click.Choice(["metrics", "suites", "saes", "models"]))
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
+def list_(what: str, as_json: bool, include: tuple[str, ...]) -> None:
+    """List metrics, suites, shipped SAEs or models."""
+    _include(include)
+    from saebench import console, listing
+
+    header, rows = listing.listed(what)
+    if as_json:
+        click.echo(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
+    else:
+        console.table(header, rows)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--hook", help="Hook of a SAE that does not name its own.")
+@click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
+def show(name: str, hook: str | None, include: tuple[str, ...]) -> None:
+    """Show a metric (formula, inputs, version), a suite, or what a SAE holds."""
+    _include(include)
+    from saebench import listing
+
+    click.echo(listing.shown(name, hook=hook))
+
+
+@cli.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--sae-a", help="SAE of A, where it holds several.")
+@click.option("--sae-b", help="SAE of B, where it holds several.")
+@click.option("--gate", type=click.Path(path_type=Path), help="YAML: metric, direction, tolerance.")
+@click.option("--cannot-tell", type=click.Choice(["pass", "fail"]), default="pass", show_default=True)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the comparison as Markdown.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the gate as JUnit XML.")
+def compare(
+    a: Path, b: Path, sae_a: str | None, sae_b: str | None, gate: Path | None, cannot_tell: Any,
+    markdown: Path | None, junit: Path | None,
+) -> None:
+    """Paired differences B - A with intervals and verdicts. Exit 1: regression; 2: rows missing or too noisy."""
+    from saebench.results import compare as compare_results
+
+    comparison = compare_results(a, b, sae_a=sae_a, sae_b=sae_b, gate=gate, cannot_tell=cannot_tell)
+    click.echo(comparison.text())
+    if markdown:
+        markdown.write_text(comparison.markdown(), encoding="utf-8")
+    if junit:
+        junit.write_text(comparison.junit(), encoding="utf-8")
+    sys.exit(comparison.exit_code)
+
+
+@cli.group()
+def leaderboard() -> None:
+    """Boards, Pareto fronts and figures from rows."""
+
+
+@leaderboard.command()
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; default ROWS/board.")
+@click.option("--board", type=click.Path(path_type=Path), help="YAML that names columns and figures.")
+def build(rows: Path, out: Path | None, board: Path | None) -> None:
+    """Tables (CSV, Markdown, LaTeX) and Pareto figures (PNG, SVG, PDF) from a run's rows."""
+    from saebench.leaderboard import build as build_board
+
+    for path in build_board(rows, out or (rows if rows.is_dir() else rows.parent) / "board", board=board):
+        click.echo(path)
+
+
+@cli.command()
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the terminal.")
+def report(rows: Path, out: Path | None) -> None:
+    """What ran, the board, failures with reasons, warnings and timings, as Markdown."""
+    from saebench.leaderboard import report as make_report
+
+    text = make_report(rows)
+    if out:
+        out.write_text(text, encoding="utf-8")
+    click.echo(f"report: {out}" if out else text)
+
+
+@cli.command()
+def doctor() -> None:
+    """Check versions, devices, plug-ins and the shipped world."""
+    from saebench.doctor import examine
+
+    sound = True
+    for check in examine():
+        sound = sound and check.fine
+        click.echo(f"{'ok  ' if check.fine else 'MEND'}  {check.name}: {check.finding}")
+    sys.exit(0 if sound else 1)

@@ -1,0 +1,158 @@
+"""What the command shows: a run's progress, tables, and errors as one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from saebench.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from saebench.engine.plan import Plan
+    from saebench.results import Row
+
+_SHOWN = 4
+"""Metrics of a SAE that its line shows."""
+
+
+def console() -> Console:
+    """The terminal, or plain text where there is none."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print an aligned table: rich on a terminal, plain columns elsewhere."""
+    rows = [list(map(str, row)) for row in rows]
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in [header, *rows]:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            sys.stdout.write(line.rstrip() + "\n")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for name in header:
+        drawn.add_column(name, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console().print(drawn)
+
+
+def number(row: Row) -> str:
+    """A row's value with its standard error, to two digits of the error."""
+    if row.status != "ok" or row.value is None:
+        return row.status if row.status != "ok" else "undefined"
+    if not row.stderr:
+        return f"{row.value:.4g}"
+    from math import floor, log10
+
+    digits = max(0, 1 - floor(log10(row.stderr)))
+    return f"{row.value:.{digits}f} +- {row.stderr:.{digits}f}"
+
+
+class PlainProgress(Progress):
+    """One line an event, for logs."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, int] = {}
+
+    def planned(self, plan: Plan) -> None:
+        """Say what will run."""
+        cached = len({row.signature for row in plan.cached})
+        _line(f"plan    suite {plan.suite.name} on {plan.model.name}: {len(plan.cells)} to run, {cached} cached")
+        for failure in plan.failures:
+            _line(f"failed  {failure.name}: {failure.reason}")
+
+    def advanced(self, data: str, share: float) -> None:
+        """Say each tenth of a pass."""
+        tenth = int(share * 10)
+        if tenth > self._told.get(data, 0):
+            self._told[data] = tenth
+            _line(f"running {data}: {tenth * 10} %")
+
+    def finished(self, rows: Sequence[Row]) -> None:
+        """Say a SAE's numbers, and why any is missing."""
+        if rows:
+            _line(f"done    {rows[0].sae}: {_headline(rows)}")
+        for row in rows:
+            if row.status == "error":
+                _line(f"failed  {row.sae} {row.metric}: {row.reason}")
+
+
+class LiveProgress(Progress):
+    """The whole plan on a terminal: one line a SAE, redrawn while it runs."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._states: dict[str, tuple[str, str]] = {}
+        self._share: dict[str, float] = {}
+        self._live = Live(console=console(), refresh_per_second=8)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._live.__exit__(*error)
+
+    def planned(self, plan: Plan) -> None:
+        """Show every SAE as cached or waiting."""
+        for failure in plan.failures:
+            self._states[failure.name] = ("failed", failure.reason)
+        for row in plan.cached:
+            self._states.setdefault(row.sae, ("cached", ""))
+        for cell in plan.cells:
+            self._states[cell.sae.name] = ("waiting", "")
+        self._draw()
+
+    def advanced(self, data: str, share: float) -> None:
+        """Show how far a pass has come; all its SAEs run at once."""
+        self._share[data] = share
+        for name, (state, text) in self._states.items():
+            if state == "waiting":
+                self._states[name] = ("running", text)
+        self._draw()
+
+    def finished(self, rows: Sequence[Row]) -> None:
+        """Show a SAE's numbers, or why it has none."""
+        if rows:
+            failed = [row for row in rows if row.status == "error"]
+            text = f"{failed[0].metric}: {failed[0].reason}" if failed else _headline(rows)
+            self._states[rows[0].sae] = ("failed" if failed else "done", text)
+            self._draw()
+
+    def _draw(self) -> None:
+        self._live.update(self._table())
+
+    def _table(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        colours = {"done": "green", "cached": "cyan", "failed": "red", "running": "yellow", "waiting": "dim"}
+        drawn = Table(box=None, pad_edge=False, show_header=False)
+        for name, (state, text) in self._states.items():
+            drawn.add_row(Text(state, style=colours[state]), Text(name), Text(text))
+        for data, share in self._share.items():
+            drawn.add_row(Text(f"{share:4.0%}"), Text(f"pass over {data}"), ProgressBar(completed=share * 100, width=40))
+        return drawn
+
+
+def _headline(rows: Sequence[Row]) -> str:
+    scalar = [row for row in rows if not row.slice]
+    more = f"  (+{len(rows) - _SHOWN} more)" if len(rows) > _SHOWN else ""
+    return "  ".join(f"{row.metric} {number(row)}" for row in scalar[:_SHOWN]) + more
+
+
+def _line(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,141 @@
+"""Sums of a metric over a pass: rows of a batch added up by unit, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from saebench.metric import Metric, NotApplicable, Sums
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_UNITS = 128
+"""Most units that are stored for a metric; more are grouped into this many blocks."""
+
+Fields = dict[str, np.ndarray]
+
+
+@dataclass
+class Tally:
+    """What one metric has summed so far for one SAE.
+
+    Attributes:
+        fields: Sums by field, `[units, *slices]` float64.
+        shared: Names of sums that do not depend on the SAE, to be added at the end.
+        slices: Names of the entries of the last axis.
+        failure: Why the metric gave up, if it did, as (status, reason).
+        seconds: Time spent in the metric's own arithmetic.
+    """
+
+    fields: Fields = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    failure: tuple[str, str] | None = None
+    seconds: float = 0.0
+
+    def take(self, outcome: tuple[Sums, Fields] | tuple[str, str], seconds: float) -> None:
+        """Add one batch's sums, or note why the metric gave up (what `reduced` returned)."""
+        self.seconds += seconds
+        first, second = outcome
+        if isinstance(first, Sums) and isinstance(second, dict):
+            self.shared, self.slices = first.shared, first.slices
+            add_fields(self.fields, second)
+        else:
+            self.failure = (str(first), str(second))
+
+
+def add_fields(totals: Fields, delta: Fields) -> None:
+    """Add fields of equal shape, in place."""
+    for name, value in delta.items():
+        totals[name] = totals[name] + value if name in totals else value
+
+
+def reduced(
+    metric: Metric, given: Mapping[type, Any], unit: Tensor, units: int
+) -> tuple[Sums, Fields] | tuple[str, str]:
+    """Call a metric on its inputs and add its rows up by unit, or say why it cannot be: (status, reason).
+
+    Running out of memory is not the metric's failure; it is raised for the pass to halve its batch.
+    """
+    try:
+        sums = metric.rows(**{name: given[kind] for name, kind in metric.inputs.items()}, **metric.settings)
+        return sums, by_latent(sums) if metric.units == "latents" else by_unit(sums, unit, units)
+    except NotApplicable as why:
+        return "not_applicable", str(why)
+    # A metric may be anyone's code; whatever it raises becomes the reason in its row.
+    except Exception as error:  # noqa: BLE001
+        if out_of_memory(error):
+            raise
+        return "error", f"{type(error).__name__}: {error}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def by_unit(sums: Sums, unit: Tensor, units: int) -> Fields:
+    """Add up each field's rows by unit.
+
+    Args:
+        sums: Rows `[rows]` or `[rows, slices]` a field, or a number that counts for each row.
+        unit: Unit of each row, `[rows]`.
+        units: Number of units.
+
+    Returns:
+        Arrays `[units]` or `[units, slices]`, float64.
+    """
+    columns: list[Tensor] = []
+    widths: dict[str, int] = {}
+    for name, value in sums.fields.items():
+        column = _as_rows(value, unit)
+        widths[name] = 0 if column.ndim == 1 else column.shape[1]
+        columns.append(column.reshape(len(unit), -1))
+    if not columns:
+        return {}
+    joined = torch.cat(columns, dim=1)
+    total = torch.zeros(units, joined.shape[1], dtype=torch.float64, device=joined.device)
+    total.index_add_(0, unit, joined)
+    array, start, fields = total.cpu().numpy(), 0, {}
+    for name, width in widths.items():
+        part = array[:, start : start + max(1, width)]
+        fields[name] = part if width else part[:, 0]
+        start += max(1, width)
+    return fields
+
+
+def by_latent(sums: Sums) -> Fields:
+    """A batch's fields when the units are latents: each is `[d_sae]` or `[d_sae, slices]` already."""
+    return {name: value.detach().double().cpu().numpy() for name, value in sums.fields.items()}
+
+
+def _as_rows(value: Any, unit: Tensor) -> Tensor:
+    """A field as float64 rows; on a device without float64 (MPS) the sums are taken on the CPU."""
+    if not isinstance(value, torch.Tensor):
+        return torch.full((len(unit),), float(value), dtype=torch.float64, device=unit.device)
+    return value.detach().to(unit.device).double()
+
+
+def closed(metric: Metric, tally: Tally, shared: Mapping[str, np.ndarray]) -> Fields:
+    """The metric's final fields per unit: shared sums added, finish step applied, units grouped.
+
+    Raises:
+        KeyError: The metric names a shared sum that no input of the pass provides.
+    """
+    fields = {**tally.fields, **{name: shared[name] for name in tally.shared}}
+    finished = {name: np.asarray(value, dtype=np.float64) for name, value in metric.finished(fields).items()}
+    return {name: grouped(value) for name, value in finished.items()}
+
+
+def grouped(values: np.ndarray) -> np.ndarray:
+    """At most `MOST_UNITS` units, each the sum of every so-manieth one: `[units, ...]`."""
+    if len(values) <= MOST_UNITS:
+        return values
+    blocks = np.zeros((MOST_UNITS, *values.shape[1:]))
+    np.add.at(blocks, np.arange(len(values)) % MOST_UNITS, values)
+    return blocks

@@ -1,0 +1,185 @@
+"""`evaluate`: from references to results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saebench.engine import execute
+from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
+from saebench.progress import Progress
+from saebench.engine.references import references
+from saebench.errors import UserError
+from saebench.results import Results, Store
+from saebench.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    from saebench.models import Subject
+    from saebench.saes import SparseCoder
+
+_WORLD = "saebench-world"
+
+
+def evaluate(
+    saes: Any = (),
+    suite: str | Path | Suite | Mapping[str, Any] = "core",
+    *,
+    model: Any = None,
+    data: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    hook: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int | None = None,
+    executor: str = "local",
+    offline: bool = False,
+    only_cached: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Score SAEs on a suite: one pass of the model over each corpus, whatever the number of SAEs and metrics.
+
+    Args:
+        saes: References (`world:NAME`, a path, `saelens:RELEASE/ID`, `hf:OWNER/REPO`) or objects with
+            encode and decode; one or a list. Empty: those of the suite.
+        suite: Name, YAML file, mapping or `Suite`.
+        model: Hub id, local directory, model object or `Subject`. None: the suite's, else the one that
+            the SAEs name.
+        data: Source by data name, such as `{"text": "file.jsonl"}`, strings, or token ids `[rows, context]`.
+        metrics: Only these, instead of all of the suite.
+        out: Folder for the rows. Finished rows found there are not computed again.
+        hook: Hook of SAEs that do not name theirs.
+        device: auto, cpu, cuda, cuda:1, mps.
+        dtype: Precision of the model; auto is float32 on a CPU and the checkpoint's own on a GPU.
+        seed: Instead of the suite's.
+        executor: Where units of work run; "local" is this process.
+        offline: Refuse what needs a network.
+        only_cached: Return what `out` holds and run nothing.
+        progress: Receives the run's events.
+
+    Returns:
+        All rows of the plan, old and new. A SAE or metric that failed has rows with a reason.
+
+    Raises:
+        UserError: Nothing can be run as asked; the message says what to change.
+    """
+    if executor != "local":
+        raise UserError(f"Unknown executor {executor!r}. Choose from: local.")
+    progress = progress or Progress()
+    store = Store(out) if out is not None else None
+    plan = prepare(
+        saes, suite, model=model, data=data, metrics=metrics, store=store, hook=hook,
+        device=device, dtype=dtype, seed=seed, offline=offline,
+    )
+    progress.planned(plan)
+    rows = list(plan.cached)
+    if not only_cached:
+        for made in execute.run(plan, partial=_partial(out), progress=progress):
+            if store is not None:
+                store.append(made)
+            rows += made
+            progress.finished(made)
+    return Results(rows)
+
+
+def prepare(
+    saes: Any,
+    suite: str | Path | Suite | Mapping[str, Any],
+    *,
+    model: Any = None,
+    data: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] | None = None,
+    store: Store | None = None,
+    hook: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int | None = None,
+    offline: bool = False,
+) -> Plan:
+    """Load what was asked for and lay out the plan; nothing is run yet."""
+    from saebench.data.corpus import build_corpus
+
+    suite = load_suite(suite)
+    seed = suite.seed if seed is None else seed
+    wanted = chosen_metrics(suite, metrics)
+    sources = chosen_data(suite, data)
+    coders, failures = _load_saes(saes or suite.sae, hook=hook, offline=offline)
+    subject = _load_model(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
+    fitting, misfits = _fitting(coders, subject)
+    failures += misfits
+    if not fitting:
+        raise UserError(failures[0].reason if len(failures) == 1 else _all_failed(failures))
+    streams = any(metric.kind != "weights" for metric in wanted)
+    corpora = {
+        name: build_corpus(name, source, spec, subject, offline=offline) for name, (source, spec) in sources.items()
+    } if streams else {}
+    roles = [(sae.to(device=subject.device), "sae") for sae in fitting]
+    roles += references(suite, fitting, subject, corpora, seed)
+    finished = store.finished() if store else {}
+    return make_plan(subject, suite, wanted, roles, corpora, finished, seed=seed, failures=failures)
+
+
+def _load_saes(saes: Any, *, hook: str | None, offline: bool) -> tuple[list[SparseCoder], list[Failure]]:
+    """Load each SAE; one that cannot be loaded does not stop the others."""
+    from saebench.saes import check_names, expand, load_sae
+
+    given = list(saes) if isinstance(saes, (list, tuple)) else [saes]
+    if not given:
+        raise UserError("No SAE to score: give --sae REF, or a suite that names some.")
+    loaded: list[SparseCoder] = []
+    failures: list[Failure] = []
+    for ref in expand(given):
+        try:
+            loaded.append(load_sae(ref, hook=hook, offline=offline))
+        except UserError as error:
+            label = str(ref) if isinstance(ref, (str, Path)) else type(ref).__name__
+            failures.append(Failure(name=label, ref=label, reason=str(error)))
+    check_names(loaded)
+    return loaded, failures
+
+
+def _load_model(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: str, offline: bool) -> Subject:
+    """The model asked for, or the one that all SAEs name."""
+    from saebench.models import load_model
+
+    if model is None:
+        named = {str(name) for sae in saes if (name := sae.metadata.get("model_name"))}
+        if len(named) != 1:
+            found = f"they name {', '.join(sorted(named))}" if named else "the SAEs name none"
+            raise UserError(f"Which model? Pass --model (a hub id or a local directory): {found}.")
+        model = named.pop()
+    if model in ("world", _WORLD):
+        from saebench.data.world import MODEL_DIR
+
+        model = MODEL_DIR
+    return load_model(model, device=device, dtype=dtype, offline=offline)
+
+
+def _fitting(saes: Iterable[SparseCoder], model: Subject) -> tuple[list[SparseCoder], list[Failure]]:
+    """The SAEs whose hooks exist on the model with their sizes, and why the others do not fit."""
+    from saebench.saes import check_fits
+
+    fitting: list[SparseCoder] = []
+    failures: list[Failure] = []
+    for sae in saes:
+        try:
+            check_fits(sae, model.site(sae.hook_in).width, model.site(sae.hook_out).width)
+            fitting.append(sae)
+        except UserError as error:
+            failures.append(Failure(sae.name, sae.ref, str(error)))
+    return fitting, failures
+
+
+def _all_failed(failures: Sequence[Failure]) -> str:
+    reasons = "\n".join(f"  {failure.name}: {failure.reason}" for failure in failures)
+    return f"None of the {len(failures)} SAEs can be scored:\n{reasons}"
+
+
+def _partial(out: str | Path | None) -> Path | None:
+    """Where an unfinished pass is kept: beside the rows."""
+    if out is None:
+        return None
+    place = Path(out)
+    return (place.parent if place.suffix == ".jsonl" else place) / "partial"
+

@@ -1,0 +1,142 @@
+"""Run a plan: the weights, then one pass for each corpus; rows come out as they are finished."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from saebench.engine.accumulate import Tally, reduced
+from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.gate import measured_warnings
+from saebench.progress import Progress
+from saebench.engine.rows import Cell
+from saebench.engine.stream import Pass, Task
+from saebench.inputs import PooledCodes, Weights
+from saebench.results import Row
+
+if TYPE_CHECKING:
+    from saebench.engine.plan import Failure, Plan
+    from saebench.saes import SparseCoder
+
+LATENT_ROOM = {"cpu": 2**27, "cuda": 2**30}
+"""Most pre-activations (tokens x latents) of a batch by kind of device; it sets the token budget."""
+
+
+def run(plan: Plan, *, partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
+    """Yield the rows of the plan, one SAE at a time."""
+    for failure in plan.failures:
+        yield _not_loaded(plan, failure)
+    for data, cells in plan.passes().items():
+        yield from _weights(cells) if not data else _stream(data, cells, partial, progress)
+
+
+def token_budget(device: torch.device, saes: Iterable[SparseCoder]) -> int:
+    """Tokens in a batch: 4,096 on a CPU and 16,384 on a GPU, fewer for very wide SAEs."""
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    widest = max(sae.d_sae for sae in saes)
+    most = 4096 if kind == "cpu" else 16384
+    return max(256, min(most, LATENT_ROOM[kind] // widest))
+
+
+def _weights(cells: list[Cell]) -> Iterator[list[Row]]:
+    for own in _by_sae(cells):
+        weights = Weights(own[0].sae)
+        with torch.no_grad():
+            yield [row for cell in own for row in _weights_cell(cell, weights)]
+
+
+def _weights_cell(cell: Cell, weights: Weights) -> list[Row]:
+    began = time.perf_counter()
+    tally = Tally()
+    every_row = torch.zeros(0, dtype=torch.long)
+    outcome = reduced(cell.metric, {Weights: weights}, every_row, 1)
+    tally.take(outcome, time.perf_counter() - began)
+    return cell.rows(tally, {}, warnings=cell.sae.warnings)
+
+
+def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
+    groups = _by_sae(cells)
+    tasks = [Task(own[0].sae, [cell.metric for cell in own]) for own in groups]
+    model, corpus = cells[0].model, cells[0].corpus
+    assert corpus is not None
+    checkpoint = Checkpoint(partial, _key(cells)) if partial else None
+    stream = Pass(
+        model,
+        corpus,
+        tasks,
+        budget=token_budget(model.device, [task.sae for task in tasks]),
+        checkpoint=checkpoint,
+        progress=lambda share: progress.advanced(data, share),
+    )
+    stream.run()
+    for own, task in zip(groups, tasks, strict=True):
+        _items(own, task)
+        yield _rows_of(own, task, stream.shared[task.sae.hook_out])
+    if checkpoint:
+        checkpoint.remove()
+
+
+def _items(cells: list[Cell], task: Task) -> None:
+    """Take the items metrics of one SAE from what the pass has pooled."""
+    if task.pool is None or task.failure:
+        return
+    corpus = cells[0].corpus
+    assert corpus is not None
+    pooled = task.pool.pooled(corpus, task.sae.d_sae)
+    documents = torch.arange(pooled.codes.n)
+    for metric, tally in zip(task.metrics, task.tallies, strict=True):
+        if metric.kind == "items":
+            began = time.perf_counter()
+            outcome = reduced(metric, {PooledCodes: pooled}, documents, len(documents))
+            tally.take(outcome, time.perf_counter() - began)
+
+
+def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> list[Row]:
+    if task.failure:
+        return [cell.failed("error", task.failure, cell.sae.warnings) for cell in cells]
+    seconds = task.seconds / len(cells)
+    warnings = [*task.sae.warnings, *measured_warnings(task, shared)]
+    return [
+        row
+        for cell, tally in zip(cells, task.tallies, strict=True)
+        for row in cell.rows(tally, shared, warnings=warnings, seconds=seconds)
+    ]
+
+
+def _not_loaded(plan: Plan, failure: Failure) -> list[Row]:
+    """A row for each metric of a SAE that could not be loaded."""
+    return [
+        Row(
+            sae=failure.name,
+            sae_ref=failure.ref,
+            metric=metric.name,
+            version=metric.version,
+            model=plan.model.name,
+            suite=plan.suite.name,
+            status="error",
+            reason=failure.reason,
+            better=metric.better,
+            unit=metric.unit,
+            signature=f"{metric.signature}|model:{plan.model.name}|sae:{failure.ref}|not loaded",
+        )
+        for metric in plan.metrics
+    ]
+
+
+def _by_sae(cells: list[Cell]) -> list[list[Cell]]:
+    grouped: dict[int, list[Cell]] = {}
+    for cell in cells:
+        grouped.setdefault(id(cell.sae), []).append(cell)
+    return list(grouped.values())
+
+
+def _key(cells: list[Cell]) -> str:
+    """Short hash of everything a pass depends on."""
+    parts = "\n".join(cell.signature for cell in cells)
+    return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()

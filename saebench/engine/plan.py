@@ -1,0 +1,154 @@
+"""What will run: which cells are finished already, and the fewest passes that fill the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from saebench.engine.rows import Cell
+from saebench.errors import UserError, unknown
+from saebench.inputs import Losses
+from saebench.metric import Metric
+from saebench.results import Row
+
+if TYPE_CHECKING:
+    from saebench.data.corpus import Corpus
+    from saebench.models import Subject
+    from saebench.saes import SparseCoder
+    from saebench.suite import Suite, TextSpec
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A SAE that could not be loaded: its rows carry the reason."""
+
+    name: str
+    ref: str
+    reason: str
+
+
+@dataclass
+class Plan:
+    """The cells of a run, with the finished ones set apart.
+
+    Attributes:
+        cells: What is to be run.
+        cached: Rows of cells that a store holds already.
+        failures: SAEs that could not be loaded.
+    """
+
+    model: Subject
+    suite: Suite
+    metrics: list[Metric]
+    cells: list[Cell] = field(default_factory=list)
+    cached: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def passes(self) -> dict[str, list[Cell]]:
+        """The cells of each corpus, which share one pass; those of the weights stand under ""."""
+        grouped: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault(cell.corpus.name if cell.corpus else "", []).append(cell)
+        return grouped
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as plain data, for `--dry-run`."""
+        return {
+            "suite": self.suite.name,
+            "model": self.model.name,
+            "cached": len({row.signature for row in self.cached}),
+            "to_run": len(self.cells),
+            "failed_to_load": [{"sae": f.name, "reason": f.reason} for f in self.failures],
+            "passes": [_pass(name, cells) for name, cells in self.passes().items()],
+        }
+
+
+def make_plan(
+    model: Subject,
+    suite: Suite,
+    metrics: Sequence[Metric],
+    saes: Iterable[tuple[SparseCoder, str]],
+    corpora: Mapping[str, Corpus],
+    finished: Mapping[str, list[Row]],
+    *,
+    seed: int,
+    failures: Sequence[Failure] = (),
+) -> Plan:
+    """Lay out the cells of every SAE and metric, leaving out those that are finished.
+
+    Args:
+        saes: Coders with their role ("sae", "null", "baseline").
+        finished: Rows by signature of the cells that need not run again.
+    """
+    plan = Plan(model, suite, list(metrics), failures=list(failures))
+    corpus = next(iter(corpora.values()), None)
+    for sae, role in saes:
+        for metric in metrics:
+            data = None if metric.kind == "weights" else corpus
+            cell = Cell(sae, metric, model, data, role, suite.name, seed)
+            done = finished.get(cell.signature)
+            if done:
+                plan.cached += done
+            else:
+                plan.cells.append(cell)
+    return plan
+
+
+def chosen_metrics(suite: Suite, names: Sequence[str] | None) -> list[Metric]:
+    """The suite's metrics, or only those named, with the suite's settings where it has them.
+
+    Raises:
+        UserError: A metric that does not exist, or one asked for twice.
+    """
+    from saebench import registry
+
+    metrics = suite.metrics()
+    if names:
+        own = {metric.name: metric for metric in metrics}
+        metrics = [own.get(name) or registry.get(name) for name in names]
+    signatures = [metric.signature for metric in metrics]
+    twice = {s for s in signatures if signatures.count(s) > 1}
+    if twice:
+        raise UserError(f"Metric {sorted(twice)[0]!r} is asked for twice in suite {suite.name!r}: name it once.")
+    return metrics
+
+
+def chosen_data(suite: Suite, data: Mapping[str, Any] | None) -> dict[str, tuple[Any, TextSpec]]:
+    """Source and limits of each of the suite's corpora, with the caller's in place of the suite's.
+
+    Raises:
+        UserError: Data under a name that the suite does not use.
+    """
+    from saebench.suite import TextSpec
+
+    known = suite.data or {"text": TextSpec(source="world")}
+    chosen: dict[str, tuple[Any, TextSpec]] = {name: (spec.source, spec) for name, spec in known.items()}
+    for name, given in (data or {}).items():
+        if name not in known:
+            raise unknown(f"data name of suite {suite.name!r}", name, known)
+        if isinstance(given, Mapping):
+            spec = TextSpec.model_validate({**known[name].model_dump(), **given})
+            chosen[name] = (spec.source, spec)
+        else:
+            chosen[name] = (given, known[name])
+    return chosen
+
+
+def _pass(name: str, cells: list[Cell]) -> dict[str, Any]:
+    from saebench.engine import estimate
+
+    corpus = cells[0].corpus
+    saes = list(dict.fromkeys(cell.sae.name for cell in cells))
+    spliced = {c.sae.name for c in cells if Losses in c.metric.inputs.values()}
+    return {
+        "data": name or "(weights only)",
+        "tokens": int(corpus.valid.sum()) if corpus else 0,
+        "rows": corpus.rows if corpus else 0,
+        "saes": saes,
+        "metrics": list(dict.fromkeys(cell.metric.name for cell in cells)),
+        "forwards": 1 if corpus else 0,
+        "resumed_forwards": len(spliced),
+        "minutes": estimate.minutes(cells),
+        "memory_gb": estimate.memory_gb(cells),
+    }

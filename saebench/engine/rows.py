@@ -1,0 +1,137 @@
+"""From a metric's sums to the rows of a result: the value with its error, and everything it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saebench.engine.accumulate import Tally, closed
+from saebench.metric import Metric
+from saebench.results import Row, bootstrap, provenance
+
+if TYPE_CHECKING:
+    from saebench.data.corpus import Corpus
+    from saebench.models import Subject
+    from saebench.saes import SparseCoder
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one SAE on one corpus: what one group of rows answers.
+
+    Attributes:
+        sae: The coder.
+        metric: With its effective settings.
+        corpus: None for a metric of the weights.
+        role: "sae", "null" or "baseline".
+    """
+
+    sae: SparseCoder
+    metric: Metric
+    model: Subject
+    corpus: Corpus | None
+    role: str
+    suite: str
+    seed: int
+
+    @property
+    def signature(self) -> str:
+        """Everything that the numbers depend on; equal signatures mean equal numbers."""
+        sae, model, corpus = self.sae, self.model, self.corpus
+        parts = [
+            self.metric.signature,
+            f"model:{model.name}#{model.fingerprint}",
+            f"sae:{sae.name}#{sae.fingerprint}",
+            f"hook:{sae.hook_in}" + ("" if sae.hook_in == sae.hook_out else f">{sae.hook_out}"),
+        ]
+        if corpus is not None:
+            content = int(corpus.valid.sum())
+            parts.append(f"data:{corpus.name}#{corpus.hash}|tokens:{content}|context:{corpus.context}")
+        return "|".join([*parts, f"dtype:{self.dtype}", f"seed:{self.seed}"])
+
+    @property
+    def dtype(self) -> str:
+        """Precision of the model and of the SAE, such as float32 or bfloat16/float32."""
+        names = [str(dtype).removeprefix("torch.") for dtype in (self.model.dtype, self.sae.W_dec.dtype)]
+        return names[0] if names[0] == names[1] else "/".join(names)
+
+    def rows(
+        self,
+        tally: Tally,
+        shared: Mapping[str, np.ndarray],
+        *,
+        warnings: Sequence[str] = (),
+        seconds: float = 0.0,
+    ) -> list[Row]:
+        """The rows of this cell: one for each slice, with the sums they were made from.
+
+        A value function that fails, or a shared sum that nobody provides, makes an error row.
+        """
+        if tally.failure is None and not tally.slices and not tally.fields and not tally.shared:
+            return [self.failed("error", "the metric returned no sums", warnings)]
+        if tally.failure is not None:
+            return [self.failed(*tally.failure, warnings)]
+        try:
+            fields = closed(self.metric, tally, shared)
+            estimate = bootstrap(self.metric, fields, seed=self.seed)
+        except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
+            return [self.failed("error", f"its value could not be taken: {type(error).__name__}: {error}", warnings)]
+        names = tally.slices or ("",)
+        return [
+            Row(
+                **self._facts(),
+                slice=name,
+                slices_total=len(names),
+                sums=_of_slice(fields, place, len(names)),
+                warnings=list(warnings),
+                seconds=round(tally.seconds + seconds, 4),
+                **estimate.columns(place),
+            )
+            for place, name in enumerate(names)
+        ]
+
+    def failed(self, status: str, reason: str, warnings: Sequence[str] = ()) -> Row:
+        """The row of a cell that has no value, with the reason."""
+        return Row(**self._facts(), status=status, reason=reason, warnings=list(warnings))
+
+    def _facts(self) -> dict[str, Any]:
+        sae, model, corpus, metric = self.sae, self.model, self.corpus, self.metric
+        return {
+            "sae": sae.name,
+            "sae_ref": sae.ref,
+            "sae_hash": sae.fingerprint,
+            "architecture": sae.architecture,
+            "d_sae": sae.d_sae,
+            "model": model.name,
+            "model_hash": model.fingerprint,
+            "hook_in": sae.hook_in,
+            "hook_out": sae.hook_out,
+            "corpus": corpus.name if corpus else "",
+            "corpus_hash": corpus.hash if corpus else "",
+            "metric": metric.name,
+            "version": metric.version,
+            "tokens": int(corpus.valid.sum()) if corpus else None,
+            "context": corpus.context if corpus else None,
+            "units": metric.units,
+            "unit": metric.unit,
+            "better": metric.better,
+            "bounds": metric.bounds,
+            "signature": self.signature,
+            "settings": dict(metric.settings),
+            "suite": self.suite,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "role": self.role,
+            **provenance(),
+        }
+
+
+def _of_slice(fields: Mapping[str, np.ndarray], place: int, slices: int) -> dict[str, np.ndarray]:
+    """The column of one slice in each field; fields without slices belong to all."""
+    return {
+        name: value[:, place] if value.ndim > 1 and value.shape[1] == slices else value
+        for name, value in fields.items()
+    }

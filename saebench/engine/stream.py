@@ -1,0 +1,233 @@
+"""The pass: the model runs once on each batch, each SAE encodes it once, and every metric sees the same codes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from saebench.engine.ablation import Ablation
+from saebench.engine.accumulate import Fields, Tally, add_fields, by_unit, out_of_memory, reduced
+from saebench.engine.batches import Batch, Batcher, frequencies
+from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.losses import CleanPredictions
+from saebench.engine.pooling import Pool
+from saebench.inputs import Activity, Losses, PooledCodes, Reconstruction, TokenInfo
+from saebench.metric import Metric, Sums
+
+if TYPE_CHECKING:
+    from saebench.data.corpus import Corpus
+    from saebench.models import Run, Subject
+    from saebench.saes import Codes, SparseCoder
+
+
+@dataclass
+class Task:
+    """One SAE and the metrics that are still to be taken of it in this pass.
+
+    Attributes:
+        sae: The coder.
+        metrics: Stream and items metrics.
+        tallies: Their sums, in the same order.
+        failure: Why the SAE itself could not be run, if it could not.
+        seconds: Time spent on encode, decode and resumed forwards.
+    """
+
+    sae: SparseCoder
+    metrics: list[Metric]
+    tallies: list[Tally] = field(default_factory=list)
+    pool: Pool | None = None
+    failure: str | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tallies = [Tally() for _ in self.metrics]
+        if self.wants(PooledCodes):
+            self.pool = Pool()
+
+    def fail(self, reason: str) -> None:
+        """Give the SAE up."""
+        self.failure = reason
+
+    def spend(self, seconds: float) -> None:
+        """Count time spent on the SAE itself."""
+        self.seconds += seconds
+
+    def wants(self, kind: type) -> bool:
+        """Whether one of the metrics asks for this input."""
+        return any(kind in metric.inputs.values() for metric in self.metrics)
+
+    def stream(self) -> list[tuple[Metric, Tally]]:
+        """The metrics that are fed batch by batch and have not given up."""
+        return [(m, t) for m, t in zip(self.metrics, self.tallies, strict=True) if m.kind == "stream" and not t.failure]
+
+
+class Pass:
+    """One run of a model over a corpus for any number of SAEs and metrics.
+
+    Args:
+        budget: Tokens in a batch, padding included; halved whenever memory runs out. The results do not
+            depend on it.
+        checkpoint: Where the sums so far are kept, so that a killed pass goes on from there.
+        progress: Called after each batch with the share of the corpus that is done.
+    """
+
+    def __init__(
+        self,
+        model: Subject,
+        corpus: Corpus,
+        tasks: list[Task],
+        *,
+        budget: int,
+        checkpoint: Checkpoint | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.model, self.corpus, self.tasks = model, corpus, tasks
+        self.budget = budget
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._units = int(corpus.blocks[-1]) + 1
+        self._batcher = Batcher(corpus, model.device)
+        self._frequency = frequencies(corpus, model.vocab_size, model.device)
+        self._hooks = sorted({hook for task in tasks for hook in (task.sae.hook_in, task.sae.hook_out)})
+        self._losses = any(task.wants(Losses) for task in tasks)
+        self.shared: dict[str, Fields] = {hook: {} for hook in {task.sae.hook_out for task in tasks}}
+        self._totals: dict[str, Fields] = {hook: {} for hook in self.shared}
+        self._domains = sorted(set(corpus.domains))
+        self._ablations: dict[str, Ablation] = {}
+
+    def run(self) -> None:
+        """Run the pass; afterwards the tallies and `shared` hold the sums."""
+        with torch.no_grad():
+            if self._losses:
+                self._ablations = {
+                    hook: Ablation(self.model, self.corpus, hook, self._batcher, self.budget) for hook in self.shared
+                }
+            start = self._restore()
+            while start < len(self._batcher.order):
+                start = self._step(start)
+                self._save(start)
+                if self._progress:
+                    self._progress(start / len(self._batcher.order))
+            self._close()
+
+    def _step(self, start: int) -> int:
+        """One batch, with half the budget for as long as memory runs out; returns where the next one starts."""
+        while True:
+            end = self._batcher.end(start, self.budget)
+            try:
+                additions = self._batch(self._batcher.batch(start, end))
+            except RuntimeError as error:
+                if not out_of_memory(error) or end - start == 1:
+                    raise
+                self.budget = max(1, self.budget // 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            for add in additions:
+                add()
+            return end
+
+    def _batch(self, batch: Batch) -> list[Callable[[], None]]:
+        """Everything that is to be taken of a batch; nothing is added up before all of it is there."""
+        run = self.model.forward(batch.tokens, self._hooks, final=self._losses)
+        clean = CleanPredictions(self.model, run.final, batch) if self._losses else None
+        additions = self._references(batch, run, clean)
+        info = self._info(batch)
+        for task in self.tasks:
+            if task.failure is None and (task.stream() or task.pool):
+                additions += self._task(task, batch, run, clean, info)
+        return additions
+
+    def _references(self, batch: Batch, run: Run, clean: CleanPredictions | None) -> list[Callable[[], None]]:
+        """The sums that do not depend on the SAE, by output hook."""
+        additions: list[Callable[[], None]] = []
+        for hook, totals in self._totals.items():
+            y = run.acts[hook][batch.valid].double()
+            rows: dict[str, Any] = {"tokens": 1, "power": y.square().sum(-1), "target": y}
+            if clean is not None:
+                spread = torch.zeros(len(batch.block), dtype=torch.float64, device=batch.block.device)
+                spread[batch.predicting] = clean.clean().double()
+                rows |= {"ce_clean": spread, "predictions": batch.predicting}
+                rows |= self._ablations[hook].observe(batch, run, clean)
+            additions.append(partial(add_fields, totals, by_unit(Sums(**rows), batch.block, self._units)))
+        return additions
+
+    def _task(
+        self, task: Task, batch: Batch, run: Run, clean: CleanPredictions | None, info: TokenInfo
+    ) -> list[Callable[[], None]]:
+        """One SAE's encode, decode and resumed forward, and the rows of its metrics."""
+        began = time.perf_counter()
+        additions: list[Callable[[], None]] = []
+        try:
+            views = self._views(task, batch, run, clean)
+        except (RuntimeError, ValueError, TypeError) as error:
+            if out_of_memory(error):
+                raise
+            return [partial(task.fail, f"the SAE failed on a batch: {type(error).__name__}: {error}")]
+        views[TokenInfo] = info
+        additions.append(partial(task.spend, time.perf_counter() - began))
+        if task.pool is not None:
+            additions.append(task.pool.adder(views[Activity].codes, batch.document))
+        additions += [self._metric(metric, tally, views, batch) for metric, tally in task.stream()]
+        return additions
+
+    def _views(self, task: Task, batch: Batch, run: Run, clean: CleanPredictions | None) -> dict[type, Any]:
+        sae = task.sae
+        x, target = run.acts[sae.hook_in][batch.valid], run.acts[sae.hook_out]
+        y = x if sae.hook_in == sae.hook_out else target[batch.valid]
+        codes: Codes = sae.encode(x.to(sae.W_dec.dtype))
+        views: dict[type, Any] = {Activity: Activity(codes, sae.W_dec.norm(dim=-1))}
+        needs_losses = clean is not None and task.wants(Losses)
+        if needs_losses or task.wants(Reconstruction):
+            y_hat = sae.decode(codes)
+            views[Reconstruction] = Reconstruction(x.float(), y.float(), y_hat.float())
+            if needs_losses:
+                assert clean is not None
+                spliced = target.clone()
+                spliced[batch.valid] = y_hat.to(target.dtype)
+                views[Losses] = clean.against(self.model.resume(run, sae.hook_out, spliced))
+        return views
+
+    def _metric(
+        self, metric: Metric, tally: Tally, views: Mapping[type, Any], batch: Batch
+    ) -> Callable[[], None]:
+        began = time.perf_counter()
+        outcome = reduced(metric, views, batch.block, self._units)
+        return partial(tally.take, outcome, time.perf_counter() - began)
+
+    def _info(self, batch: Batch) -> TokenInfo:
+        row, position = batch.where
+        ids = batch.tokens[row, position]
+        domain = torch.zeros_like(ids)
+        if self._domains:
+            known = {name: i for i, name in enumerate(self._domains)}
+            owners = batch.row_document.tolist()
+            of_row = torch.tensor([known[self.corpus.domains[d]] for d in owners], device=ids.device)
+            domain = of_row[row]
+        return TokenInfo(ids, position, self._frequency[ids], domain, tuple(self._domains))
+
+    def _close(self) -> None:
+        """Finish the shared sums: the variance about the corpus mean, and the ablations that waited for it."""
+        for hook, totals in self._totals.items():
+            tokens, target = totals["tokens"], totals["target"]
+            mean = target.sum(0) / tokens.sum()
+            variance = totals["power"] - 2 * target @ mean + tokens * (mean @ mean)
+            shared = {name: value for name, value in totals.items() if name != "target"}
+            shared["variance"] = np.maximum(variance, 0)
+            if hook in self._ablations:
+                centre = torch.from_numpy(mean).float().to(self.model.device)
+                shared |= self._ablations[hook].closing(centre)
+            self.shared[hook] = shared
+
+    def _restore(self) -> int:
+        return self._checkpoint.restore(self.tasks, self._totals) if self._checkpoint else 0
+
+    def _save(self, start: int) -> None:
+        if self._checkpoint:
+            self._checkpoint.save(start, self.tasks, self._totals, last=start == len(self._batcher.order))

@@ -1,0 +1,118 @@
+"""What `saebench list` and `saebench show` tell, without importing torch where they can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saebench import registry
+from saebench.errors import UserError, nearest
+from saebench.suite import Suite, load_suite, suite_files
+
+if TYPE_CHECKING:
+    from saebench.metric import Metric
+    from saebench.saes import SparseCoder
+
+_ARROWS = {"higher": "higher is better", "lower": "lower is better", "one": "closest to 1 is better", "none": ""}
+
+
+def listed(what: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of metrics, suites, saes or models."""
+    return {"metrics": _metrics, "suites": _suites, "saes": _saes, "models": _models}[what]()
+
+
+def shown(name: str, *, hook: str | None = None) -> str:
+    """A metric, a suite, or a SAE by reference, as text.
+
+    Raises:
+        UserError: Nothing of that name; the nearest is offered.
+    """
+    metrics = registry.metrics()
+    if name in metrics:
+        return _metric(metrics[name])
+    if name in suite_files() or name.endswith((".yaml", ".yml")):
+        return _suite(load_suite(name))
+    if ":" in name or Path(name).exists():
+        from saebench.saes import load_sae
+
+        return _sae(load_sae(name, hook=hook))
+    raise UserError(f"Nothing is called {name!r}: neither metric, suite nor SAE. {nearest(name, [*metrics, *suite_files()])}")
+
+
+def _metrics() -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [m.name, str(m.version), m.kind, m.unit, m.better if m.better != "none" else "-", m.summary]
+        for m in registry.metrics().values()
+    ]
+    return ["metric", "version", "kind", "unit", "better", "what it is"], rows
+
+
+def _suites() -> tuple[list[str], list[list[str]]]:
+    suites = [load_suite(name) for name in suite_files()]
+    return ["suite", "metrics", "what it is"], [[s.name, str(len(s.metric)), s.summary] for s in suites]
+
+
+def _saes() -> tuple[list[str], list[list[str]]]:
+    from saebench.data.world import sae_index
+
+    rows = []
+    for name, facts in sae_index().items():
+        damage = facts.get("damage") or ""
+        rows.append([f"world:{name}", str(facts.get("architecture", "")), str(facts.get("hook", "")), str(damage)])
+    return ["sae", "architecture", "hook", "damage"], rows
+
+
+def _models() -> tuple[list[str], list[list[str]]]:
+    return ["model", "what it is"], [
+        ["world", "the shipped language model of the world"],
+        ["DIRECTORY", "a Hugging Face causal language model on disk"],
+        ["OWNER/NAME", "a Hugging Face causal language model on the hub"],
+    ]
+
+
+def _metric(metric: Metric) -> str:
+    low, high = ("open" if bound is None else f"{bound:g}" for bound in metric.bounds)
+    facts = {
+        "version": metric.version,
+        "unit": metric.unit,
+        "better": _ARROWS[metric.better] or "a description, not a score",
+        "best": "-" if metric.best is None else f"{metric.best:g}",
+        "bounds": f"{low} to {high}",
+        "inputs": ", ".join(kind.__name__ for kind in metric.inputs.values()),
+        "cost": _cost(metric),
+        "interval over": metric.units if metric.units != "none" else "nothing (no interval)",
+        "settings": ", ".join(f"{k}={v}" for k, v in metric.settings.items()) or "-",
+        "signature": metric.signature,
+    }
+    return "\n".join([metric.name, "", metric.doc, "", *(f"{name:14} {value}" for name, value in facts.items())])
+
+
+def _cost(metric: Metric) -> str:
+    names = {kind.__name__ for kind in metric.inputs.values()}
+    if metric.kind == "weights":
+        return "no pass: weights only"
+    if "Losses" in names:
+        return "shared pass, and one forward resumed from the hook for each SAE"
+    return "shared pass: one forward of the model, one encode for each SAE"
+
+
+def _suite(suite: Suite) -> str:
+    data = [f"  {name}: {spec.source}, {spec.tokens or 'all'} tokens, context {spec.context}" for name, spec in suite.data.items()]
+    metrics = [f"  {metric.signature}: {metric.summary}" for metric in suite.metrics()]
+    references = f"null {suite.references.null or '-'}, baseline {suite.references.baseline or '-'}"
+    return "\n".join([suite.name, "", suite.summary, "", "data", *data, "metrics", *metrics, "references", f"  {references}"])
+
+
+def _sae(sae: SparseCoder) -> str:
+    norms = sae.W_dec.float().norm(dim=-1)
+    facts = {
+        "reference": sae.ref,
+        "architecture": sae.architecture,
+        "sizes": f"d_in {sae.d_in}, d_sae {sae.d_sae}, d_out {sae.d_out}",
+        "hook": sae.hook_in if sae.hook_in == sae.hook_out else f"{sae.hook_in} -> {sae.hook_out}",
+        "decoder norms": f"{float(norms.min()):.4g} to {float(norms.max()):.4g}, mean {float(norms.mean()):.4g}",
+        "fingerprint": sae.fingerprint,
+        **{f"declared {k}": v for k, v in sae.metadata.items() if isinstance(v, (str, int, float, bool))},
+    }
+    warnings = [f"warning: {text}" for text in sae.warnings] or ["no warning: the weights pass the load gate"]
+    return "\n".join([sae.name, "", *(f"{name:24} {value}" for name, value in facts.items()), "", *warnings])

@@ -1,0 +1,146 @@
+"""Suites: which metrics run on which data, as YAML whose keys equal flag names and keyword arguments.
+
+    extends: core              # start from another suite; its metrics come first
+    summary: What it is for.
+    model: world               # any reference that --model takes
+    sae: ["world:*"]           # any references that --sae takes
+    metric: [l0, {dense_fraction: {above: [0.05]}}]
+    data:
+      text: {source: my.jsonl, tokens: 200000, context: 128}
+    references: {null: "null:random-32", baseline: "baseline:pca-32"}
+    seed: 0
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from saebench.errors import UserError, nearest, unknown
+from saebench.metric import Metric
+
+class TextSpec(BaseModel):
+    """Where a corpus comes from and how much of it is used."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(description="`world`, a file or folder, or `hf:OWNER/NAME[@REVISION]`")
+    tokens: int | None = Field(default=100_000, gt=0, description="most valid tokens to score; null for all")
+    documents: int | None = Field(default=None, gt=0, description="most documents to read; null for no limit")
+    context: int = Field(default=128, gt=1, description="tokens in a row, BOS included")
+    column: str = "text"
+    split: str = "train"
+    config: str | None = None
+    prepend_bos: bool = Field(default=True, description="put the model's BOS in front of every row")
+
+
+class References(BaseModel):
+    """SAEs that give each number its null and its baseline."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    null: str | None = "null:random-32"
+    baseline: str | None = "baseline:pca-32"
+
+
+class Suite(BaseModel):
+    """A named set of metrics with settings, data and references."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    summary: str = ""
+    metric: list[str | dict[str, dict[str, Any]]]
+    data: dict[str, TextSpec] = Field(default_factory=dict)
+    references: References = Field(default_factory=References)
+    model: str | None = None
+    sae: list[str] = Field(default_factory=list)
+    seed: int = 0
+
+    def metrics(self) -> list[Metric]:
+        """The metrics of the suite with the suite's settings.
+
+        Raises:
+            UserError: An unknown metric or setting.
+        """
+        from saebench import registry
+
+        chosen: list[Metric] = []
+        for entry in self.metric:
+            pairs = [(entry, {})] if isinstance(entry, str) else list(entry.items())
+            chosen += [registry.get(name).with_settings(**settings) for name, settings in pairs]
+        return chosen
+
+
+def load_suite(suite: str | Path | Suite | Mapping[str, Any]) -> Suite:
+    """A suite by name, YAML file, mapping, or as it is.
+
+    Raises:
+        UserError: Unknown suite or key (the nearest is named), or YAML that cannot be read.
+    """
+    if isinstance(suite, Suite):
+        return suite
+    if isinstance(suite, Mapping):
+        return _validated(dict(suite), "the suite")
+    path = Path(suite)
+    if path.suffix not in (".yaml", ".yml"):
+        known = suite_files()
+        if str(suite) not in known:
+            raise unknown("suite", str(suite), known)
+        path = known[str(suite)]
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Suite file {str(path)!r} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"Suite file {str(path)!r} is not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"Suite file {str(path)!r} must hold keys such as `metric:`, not a {type(raw).__name__}.")
+    return _validated({"name": path.stem, **_extended(raw, str(path))}, str(path))
+
+
+def _extended(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """The keys of the suite that this one extends, with its own in their place; further metrics are added."""
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise UserError(f"Key 'extends' in {where} must be the name or file of one suite (got {base!r}).")
+    inherited = load_suite(base).model_dump(exclude={"name", "summary"})
+    return {**inherited, **raw, "metric": [*inherited["metric"], *raw.get("metric", [])]}
+
+
+@functools.cache
+def suite_files() -> dict[str, Path]:
+    """The shipped suites by name."""
+    spec = importlib.util.find_spec("saebench.evals")
+    if spec is None or spec.origin is None:
+        raise UserError("The shipped suites are not installed: run `pip install -e .` in the saebench checkout.")
+    return {file.stem: file for file in sorted((Path(spec.origin).parent / "suites").glob("*.yaml"))}
+
+
+def _validated(raw: dict[str, Any], where: str) -> Suite:
+    try:
+        return Suite.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(_sentence(error, where)) from error
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = _keys(place[:-1])
+        return f"Unknown key {'.'.join(place)!r} in {where}. {nearest(place[-1], known)}"
+    return f"Key {'.'.join(place)!r} in {where}: {first['msg']} (got {first.get('input')!r})."
+
+
+def _keys(parents: list[str]) -> list[str]:
+    shape: type[BaseModel] = {"data": TextSpec, "references": References}.get(parents[0], Suite) if parents else Suite
+    return [*shape.model_fields, *(["extends"] if shape is Suite else [])]
