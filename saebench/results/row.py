@@ -114,7 +114,7 @@ class Row:
         """The row as one line of strict JSON; NaN and infinities become null."""
         record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         record["sums"] = None if self.sums is None else {k: encode_array(v) for k, v in self.sums.items()}
-        return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json.dumps(plain(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> Row:
@@ -160,16 +160,16 @@ def decode_array(stored: Any) -> np.ndarray:
         raise ValueError(f"sums are damaged: {error!r}") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value in JSON's own types, with null for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):
-        return sorted(_plain(v) for v in value)
+        return sorted(plain(v) for v in value)
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (np.generic, np.ndarray)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, int, bool)):

@@ -1,31 +1,19 @@
-"""Standard errors, intervals and paired tests from sums per unit.
-
-Units (blocks of documents, test items, latents) are resampled with replacement: a matrix of
-multinomial counts [replicates, units] times the sums [units, ...] gives all replicate totals at once,
-and the metric's value function turns them into replicates of the value.
-"""
+"""Standard errors, intervals, paired tests and the correction for many of them, from sums per unit."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saebench.errors import UserError
 from saebench.results.intervals import Resampled, two_sided
+from saebench.results.resample import REPLICATES, Draws, draw, draw_pair, resampled
 
 if TYPE_CHECKING:
     from saebench.metric import Metric
     from saebench.results.sums import UnitSums
-
-REPLICATES = 2000
-CHUNK = 4_000_000
-"""Numbers held at once in the matrix of counts or of replicate totals."""
-LOST = 0.05
-"""Share of undefined replicates above which no interval is given."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +73,6 @@ class Difference:
         return float("nan") if drawn is None else drawn.score(point)
 
 
-@dataclass(frozen=True)
-class Draws:
-    """A metric's value `[*slices]`, bootstrap replicates `[R, *slices]` and influences `[n, *slices]`."""
-
-    value: np.ndarray
-    replicates: np.ndarray
-    influence: np.ndarray
-    n: int
-
-
 def bootstrap(metric: Metric, sums: UnitSums, *, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
     """The metric's value with a bootstrap standard error and 95 % interval over units.
 
@@ -112,11 +90,11 @@ def bootstrap(metric: Metric, sums: UnitSums, *, replicates: int = REPLICATES, s
         Floats for a scalar metric, arrays `[slices]` for one with slices.
     """
     drawn = draw(metric, sums, replicates=replicates, seed=seed)
-    parts = [_resampled(drawn, i) for i in range(drawn.value.size)]
-    low, high = (-np.inf if metric.bounds[0] is None else metric.bounds[0],
-                 np.inf if metric.bounds[1] is None else metric.bounds[1])
+    parts = [resampled(drawn, i) for i in range(drawn.value.size)]
+    low = -np.inf if metric.bounds[0] is None else metric.bounds[0]
+    high = np.inf if metric.bounds[1] is None else metric.bounds[1]
     rows = []
-    for value, part in zip(drawn.value.ravel(), parts):
+    for value, part in zip(drawn.value.ravel(), parts, strict=True):
         ends = part.interval() if isinstance(part, Resampled) else (np.nan, np.nan)
         stderr = part.stderr if isinstance(part, Resampled) else np.nan
         rows.append((value, stderr, max(ends[0], min(low, value)), min(ends[1], max(high, value))))
@@ -151,14 +129,7 @@ def paired(
     Raises:
         UserError: The two differ in their fields or in the number of units.
     """
-    _check_same(metric, sums_a, sums_b)
-    options = {"replicates": replicates, "seed": seed}
-    if metric.units == "latents":
-        a = draw(metric, sums_a, **options, purpose="latents of a")
-        b = draw(metric, sums_b, **options, purpose="latents of b")
-    else:
-        kept = _occupied(sums_a) | _occupied(sums_b)
-        a, b = (draw(metric, side, **options, kept=kept) for side in (sums_a, sums_b))
+    a, b = draw_pair(metric, sums_a, sums_b, replicates=replicates, seed=seed)
     return subtract(a, b, transform=transform, independent=metric.units == "latents")
 
 
@@ -178,9 +149,9 @@ def subtract(
         influence=np.concatenate([b.influence, -a.influence]) if independent else b.influence - a.influence,
         n=min(a.n, b.n),
     )
-    parts = [part if isinstance(part := _resampled(drawn, i), Resampled) else None for i in range(drawn.value.size)]
+    parts = [part if isinstance(part := resampled(drawn, i), Resampled) else None for i in range(drawn.value.size)]
     rows = []
-    for value, part in zip(drawn.value.ravel(), parts):
+    for value, part in zip(drawn.value.ravel(), parts, strict=True):
         if part is None:
             rows.append((value, np.nan, np.nan, np.nan, np.nan))
         else:
@@ -199,81 +170,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def draw(
-    metric: Metric,
-    sums: UnitSums,
-    *,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-    purpose: str = "units",
-    kept: np.ndarray | None = None,
-) -> Draws:
-    """The value, its replicates and the units' influences; replicates are empty where there are none.
-
-    Args:
-        metric: The metric.
-        sums: Final sums `[units, *slices]`.
-        replicates: Bootstrap replicates.
-        seed: Together with `purpose` and the number of units it fixes the weights.
-        purpose: Two purposes draw independently.
-        kept: Which units take part, `[units]`; by default those with a sum that is not zero.
-    """
-    fields = {name: np.asarray(array, np.float64) for name, array in sums.items()}
-    totals = {name: array.sum(axis=0) for name, array in fields.items()}
-    value = np.asarray(metric.compute(totals), np.float64)
-    kept = _occupied(fields) if kept is None else kept
-    n = int(kept.sum())
-    if metric.units == "none" or n < 2:
-        empty = np.empty((0, *value.shape))
-        return Draws(value, empty, empty, 0 if metric.units == "none" else n)
-    fields = {name: array[kept] for name, array in fields.items()}
-    widest = max([n, *(array[0].size for array in fields.values())])
-    parts = []
-    for counts in _weights(n, replicates, seed, purpose, max(1, CHUNK // widest)):
-        products = {
-            name: (counts @ array.reshape(n, -1)).reshape(len(counts), *array.shape[1:])
-            for name, array in fields.items()
-        }
-        parts.append(np.broadcast_to(metric.compute(products), (len(counts), *value.shape)))
-    without = metric.compute({name: totals[name] - array for name, array in fields.items()})
-    without = np.broadcast_to(np.asarray(without, np.float64), (n, *value.shape))
-    with np.errstate(invalid="ignore"):
-        influence = (without.mean(axis=0) - without) * ((n - 1) / n)
-    return Draws(value, np.concatenate(parts), influence, n)
-
-
-def _weights(n: int, replicates: int, seed: int, purpose: str, chunk: int) -> Iterator[np.ndarray]:
-    """Multinomial counts of n units, in chunks `[rows, n]` that add to `replicates` rows."""
-    digest = hashlib.blake2b(f"{seed}/bootstrap/{purpose}".encode(), digest_size=16).digest()
-    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
-    for start in range(0, replicates, chunk):
-        rows = min(chunk, replicates - start)
-        drawn = generator.integers(0, n, size=(rows, n))
-        drawn += np.arange(rows)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
-
-
-def _occupied(sums: UnitSums) -> np.ndarray:
-    """Which units have a sum that is not zero, `[units]`."""
-    marks = [np.any(np.asarray(a).reshape(len(a), -1) != 0, axis=1) for a in sums.values()]
-    return np.logical_or.reduce(marks)
-
-
-def _resampled(drawn: Draws, index: int) -> Resampled | str:
-    """One slice's number with its finite replicates, or why it has no interval."""
-    value = float(drawn.value.ravel()[index])
-    if not np.isfinite(value):
-        return "undefined: nothing was counted that the value divides by"
-    if not len(drawn.replicates):
-        return "" if drawn.n == 0 else "no interval: fewer than two units"
-    replicates = drawn.replicates.reshape(len(drawn.replicates), -1)[:, index]
-    finite = replicates[np.isfinite(replicates)]
-    if len(finite) < (1 - LOST) * len(replicates):
-        lost = len(replicates) - len(finite)
-        return f"no interval: undefined in {lost} of {len(replicates)} resamples"
-    return Resampled(value, finite, drawn.influence.reshape(len(drawn.influence), -1)[:, index], drawn.n)
-
-
 def _transformed(drawn: Draws, transform: Callable[[np.ndarray], np.ndarray]) -> Draws:
     """The draws of a transformed value; influences keep their size and take the slope's sign."""
     slope = np.sign(transform(drawn.value + 1e-6) - transform(drawn.value - 1e-6))
@@ -282,17 +178,5 @@ def _transformed(drawn: Draws, transform: Callable[[np.ndarray], np.ndarray]) ->
 
 def _columns(rows: list[tuple[float, ...]], shape: tuple[int, ...]) -> Iterator[Any]:
     """The columns of per-slice tuples: floats for a scalar metric, else arrays of `shape`."""
-    for column in zip(*rows):
+    for column in zip(*rows, strict=True):
         yield np.array(column, np.float64).reshape(shape) if shape else float(column[0])
-
-
-def _check_same(metric: Metric, sums_a: UnitSums, sums_b: UnitSums) -> None:
-    if set(sums_a) != set(sums_b):
-        odd = ", ".join(sorted(set(sums_a) ^ set(sums_b)))
-        raise UserError(f"{metric.name}: the two sides hold different sums ({odd} on one side only).")
-    units = {len(array) for side in (sums_a, sums_b) for array in side.values()}
-    if metric.units != "latents" and len(units) > 1:
-        raise UserError(
-            f"{metric.name}: the two sides have different units ({min(units)} and {max(units)}), so they cannot "
-            "be paired. Score both on the same corpus, with the same number of documents."
-        )

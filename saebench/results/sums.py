@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -54,3 +55,19 @@ def split_sums(sums: UnitSums, index: int, total: int) -> dict[str, np.ndarray]:
 def join_sums(parts: Sequence[UnitSums]) -> dict[str, np.ndarray]:
     """The fields `[units, slices, ...]` of a sliced metric from its rows' fields, in the rows' order."""
     return {name: np.stack([np.asarray(p[name], np.float64) for p in parts], axis=1) for name in parts[0]}
+
+
+def fold_sums(sums: UnitSums, groups: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The sums of `groups` groups of units, drawn at random but always the same for one number of units.
+
+    Sums of groups of exchangeable units are exchangeable too, so intervals stay right while the
+    arrays become short. Sums with no more units than `groups` come back as they are.
+    """
+    fields = {name: np.asarray(array, np.float64) for name, array in sums.items()}
+    n = max((len(array) for array in fields.values()), default=0)
+    if n <= groups:
+        return fields
+    digest = hashlib.blake2b(f"{seed}/fold/{n}".encode(), digest_size=16).digest()
+    order = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little"))).permutation(n)
+    starts = np.linspace(0, n, groups, endpoint=False).astype(np.int64)
+    return {name: np.add.reduceat(array[order], starts, axis=0) for name, array in fields.items()}

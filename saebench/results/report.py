@@ -1,0 +1,160 @@
+"""Comparisons and boards as plain text, Markdown and HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+from saebench.results.comparison import Comparison, Line
+from saebench.results.frame import BOARD_INDEX, board
+from saebench.results.row import Row
+
+HEADERS = ("metric", "A", "B", "B - A", "95 % interval", "p (Holm)", "verdict")
+OUTCOMES = ("better", "worse", "differs", "equal", "cannot tell", "not comparable", "missing")
+SECTIONS = (
+    ("Regressions", "regression"),
+    ("Missing", "missing"),
+    ("Cannot tell", "cannot tell"),
+    ("Passed", "pass"),
+    ("Not held", ""),
+)
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or a dash for what is missing."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def summary(comparison: Comparison) -> str:
+    """One sentence: how many lines have which verdict."""
+    counts = [f"{count} {name}" for name in OUTCOMES if (count := len(comparison.where(name)))]
+    return ", ".join(counts) + "." if counts else "Nothing to compare."
+
+
+def headline(comparison: Comparison) -> str:
+    """One sentence: what the gate says."""
+    held = {name: len(comparison.held(name)) for _, name in SECTIONS if name}
+    told = sum(held.values())
+    if held["regression"]:
+        names = ", ".join(_name(line) for line in comparison.held("regression"))
+        return f"Regression in {held['regression']} of {told} held: {names}."
+    if comparison.exit_code == 2:
+        parts = [f"{held[name]} {name}" for name in ("missing", "cannot tell") if held[name]]
+        parts += [f"SAEs missing in B: {', '.join(comparison.only_a)}"] if comparison.only_a else []
+        return f"Not passed, of {told} held: {'; '.join(parts)}."
+    unsure = f" ({held['cannot tell']} cannot be told)" if held["cannot tell"] else ""
+    return f"No regression in {told} held{unsure}."
+
+
+def text(comparison: Comparison) -> str:
+    """Plain table for a terminal, one for each pair of SAEs."""
+    parts: list[str] = []
+    for pair, lines in _by_pair(comparison.lines):
+        parts.append(f"A: {pair[0]}\nB: {pair[1]}\n")
+        rows = [HEADERS, *(_cells(line) for line in lines)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
+        parts += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        parts += [f"  {_name(line)}: {line.reason}" for line in lines if line.reason]
+        parts.append("")
+    parts += [f"only in {side}: {', '.join(names)}" for side, names in _lonely(comparison)]
+    return "\n".join([*parts, summary(comparison), headline(comparison)])
+
+
+def markdown(comparison: Comparison) -> str:
+    """Markdown with the verdict on top and a section for each outcome that occurs."""
+    mark = {0: "✅", 1: "❌", 2: "⚠️"}[comparison.exit_code]
+    parts = [f"### {mark} {_escape(headline(comparison))}", "", summary(comparison), ""]
+    parts += [f"- only in {side}: {_escape(', '.join(names))}" for side, names in _lonely(comparison)]
+    for pair, lines in _by_pair(comparison.lines):
+        parts += [f"\nA: `{_code(pair[0])}`, B: `{_code(pair[1])}`\n"]
+        for title, outcome in SECTIONS:
+            chosen = [line for line in lines if line.held == outcome]
+            if chosen:
+                parts += _section(title, chosen, folded=outcome in ("pass", ""))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """HTML tables for a notebook."""
+    parts = [f"<p><b>{html.escape(headline(comparison))}</b> {html.escape(summary(comparison))}</p>"]
+    for pair, lines in _by_pair(comparison.lines):
+        parts.append(f"<p>A: <code>{html.escape(pair[0])}</code>, B: <code>{html.escape(pair[1])}</code></p>")
+        parts.append(_table_html(HEADERS, [_cells(line) for line in lines], [line.reason for line in lines]))
+    return "\n".join(parts)
+
+
+def board_html(rows: Sequence[Row]) -> str:
+    """The board with standard errors as an HTML table, for a notebook; slices are left out."""
+    scalars = [row for row in rows if row.slice == ""]
+    errors = {(row.sae, row.metric): row.stderr for row in scalars if row.stderr is not None}
+    table = board(scalars)
+    hidden = [name for name in BOARD_INDEX if name in table.columns and table[name].nunique(dropna=False) <= 1]
+    table = table.drop(columns=hidden)
+    lines = []
+    for record in table.reset_index().to_dict("records"):
+        sae = str(record["sae"])
+        lines.append([_value(record[name], errors.get((sae, str(name)))) for name in record])
+    failed = sum(row.status == "error" for row in rows)
+    more = len(rows) - len(scalars)
+    notes = [f"{failed} failed (see .errors())"] * bool(failed) + [f"{more} rows of slices (see .frame())"] * bool(more)
+    body = _table_html(["sae", *map(str, table.columns)], lines, [""] * len(lines))
+    return body + (f"<p>{html.escape('; '.join(notes))}</p>" if notes else "")
+
+
+def _value(value: object, stderr: float | None) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return number(value) + (f" ± {stderr:.1g}" if stderr is not None else "")
+
+
+def _section(title: str, lines: Sequence[Line], *, folded: bool) -> list[str]:
+    headers = [*HEADERS, "tolerance"]
+    rows = [[_escape(cell) for cell in (*_cells(line), number(line.tolerance))] for line in lines]
+    table = ["| " + " | ".join(row) + " |" for row in (headers, ["---"] * len(headers), *rows)]
+    notes = [f"- {_escape(_name(line))}: {_escape(line.reason)}" for line in lines if line.reason]
+    body = [*table, "", *notes, ""]
+    if folded:
+        return [f"<details><summary>{title} ({len(lines)})</summary>", "", *body, "</details>", ""]
+    return [f"**{title} ({len(lines)})**", "", *body]
+
+
+def _table_html(headers: Iterable[str], rows: Iterable[Sequence[str]], titles: Iterable[str]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in headers)
+    body = "".join(
+        f'<tr title="{html.escape(title, quote=True)}">' + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>"
+        for row, title in zip(rows, titles, strict=True)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    record = line.record()
+    bounds = [number(record[name]) for name in ("ci_low", "ci_high")]
+    interval = "exact" if line.method == "exact" else "-" if "-" in bounds else f"[{bounds[0]}, {bounds[1]}]"
+    numbers = (number(line.a), number(line.b), number(record["difference"]))
+    return (_name(line), *numbers, interval, number(line.p_holm), line.verdict)
+
+
+def _name(line: Line) -> str:
+    return line.metric + (f"[{line.slice}]" if line.slice else "")
+
+
+def _by_pair(lines: Iterable[Line]) -> list[tuple[tuple[str, str], list[Line]]]:
+    pairs: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        pairs.setdefault((line.sae_a, line.sae_b), []).append(line)
+    return list(pairs.items())
+
+
+def _lonely(comparison: Comparison) -> list[tuple[str, tuple[str, ...]]]:
+    return [(side, names) for side, names in (("A", comparison.only_a), ("B", comparison.only_b)) if names]
+
+
+def _escape(cell: str) -> str:
+    """A cell that no name can break out of."""
+    return html.escape(" ".join(cell.split()), quote=False).replace("|", "\\|").replace("`", "\\`")
+
+
+def _code(name: str) -> str:
+    return " ".join(name.split()).replace("`", "'")
