@@ -1,0 +1,213 @@
+"""Rows in, a folder out: tables, figures and a page that shows them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saebench.errors import UserError
+from saebench.leaderboard import latex, markdown
+from saebench.leaderboard.board import Board, load_board
+from saebench.leaderboard.fronts import Plane, front_frame, planes
+from saebench.leaderboard.pages import front_markdown
+from saebench.leaderboard.sections import Section, figures_of, sections, tidy
+from saebench.leaderboard.significance import Pairing
+from saebench.leaderboard.style import FORMATS, looks
+from saebench.leaderboard.tables import make_table, wide
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from saebench.results import Results
+
+Source = Any
+"""A run folder or results file, a `Results`, or a tidy frame."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a board is made of.
+
+    Attributes:
+        board: Its definition.
+        frame: The tidy rows that it shows.
+        sections: Comparable scores, one for each model, hook and corpus.
+        planes: The Pareto figures' data, for each section.
+        pairing: Paired tests, where sums are stored.
+    """
+
+    board: Board
+    frame: pd.DataFrame
+    sections: list[Section]
+    planes: list[list[Plane]]
+    pairing: Pairing | None
+
+
+def build(
+    rows: str | Path | Results | pd.DataFrame,
+    out: str | Path,
+    board: str | Path | Board | Mapping[str, Any] | None = None,
+) -> dict[str, Path]:
+    """Write a board: `README.md`, `board.md`, `board.csv`, `rows.csv`, `fronts.csv`, `board.tex` and `figures/`.
+
+    The same rows and board give the same bytes.
+
+    Args:
+        rows: A run folder, a `.jsonl` file, a `Results`, or its tidy frame.
+        out: Folder to write into, made if it is not there.
+        board: YAML file, mapping or `Board`; the default board if None.
+
+    Returns:
+        Every file written, by its path relative to `out`.
+
+    Raises:
+        UserError: No rows, a board that names what the rows do not hold, or a folder that cannot be written.
+    """
+    content = load_content(rows, board)
+    folder = Path(out)
+    tables = page_tables(content)
+    texts = {
+        "board.md": _page(content, tables, figures=None),
+        "board.csv": _csv(wide(content.sections, content.board, content.pairing)),
+        "rows.csv": _csv(content.frame),
+        "fronts.csv": _csv(front_frame([plane for group in content.planes for plane in group])),
+        "board.tex": _tex(content),
+    }
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        written = {name: _write(folder / name, text) for name, text in texts.items()}
+        figures = write_figures(content, folder / "figures")
+        written |= {f"figures/{path.name}": path for group in figures.values() for path in group}
+        written["README.md"] = _write(folder / "README.md", _page(content, tables, figures=figures))
+    except OSError as error:
+        raise UserError(f"Board folder {str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    return dict(sorted(written.items()))
+
+
+def load_content(rows: Source, board: str | Path | Board | Mapping[str, Any] | None = None) -> Content:
+    """Read rows and board, and arrange the rows into sections and figures."""
+    definition = load_board(board)
+    frame, pairing = _read(rows)
+    frame = tidy(frame, definition)
+    found = sections(frame, definition)
+    return Content(definition, frame, found, [planes(part, figures_of(definition)) for part in found], pairing)
+
+
+def write_figures(content: Content, folder: Path) -> dict[str, list[Path]]:
+    """Draw every figure at every size; the files by the figure's name."""
+    from saebench.leaderboard.figures import draw, save
+
+    everyone = [p.architecture for group in content.planes for plane in group for p in plane.points if p.role == "sae"]
+    look = looks(everyone)
+    written: dict[str, list[Path]] = {}
+    names = figure_names(content)
+    for group, stems in zip(content.planes, names, strict=True):
+        for plane, stem in zip(group, stems, strict=True):
+            written[stem] = []
+            for form in FORMATS:
+                figure = draw(plane, form, look, labels=content.board.labels)
+                written[stem] += save(figure, folder / f"{stem}{form.suffix}")
+    return written
+
+
+def figure_names(content: Content) -> list[list[str]]:
+    """File names without ending: `y-by-x`, with the section in front where there are several."""
+    several = len(content.sections) > 1
+    taken: set[str] = set()
+    names: list[list[str]] = []
+    for section, group in zip(content.sections, content.planes, strict=True):
+        mine: list[str] = []
+        for plane in group:
+            stem = f"{slug(plane.y.key)}-by-{slug(plane.x.key)}"
+            stem = f"{slug(section.title)}-{stem}" if several else stem
+            name, count = stem, 2
+            while name in taken:
+                name, count = f"{stem}-{count}", count + 1
+            taken.add(name)
+            mine.append(name)
+        names.append(mine)
+    return names
+
+
+def slug(text: str) -> str:
+    """A name that is safe as a file name: letters, digits, `_`, and `-` for all else.
+
+    >>> slug("google/gemma-2-2b · blocks.5.hook_resid_post")
+    'google-gemma-2-2b-blocks-5-hook_resid_post'
+    """
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:120] or "x"
+
+
+def page_tables(content: Content) -> list[str]:
+    """The Markdown table of each section."""
+    board, pairing = content.board, content.pairing
+    tables = [make_table(section, board, pairing, markdown.PAD) for section in content.sections]
+    return [markdown.table_markdown(table) for table in tables]
+
+
+def page_sections(
+    content: Content, tables: list[str], figures: Mapping[str, list[Path]] | None, place: str = "figures"
+) -> str:
+    """Each section's table, its figures if they were drawn, and what its fronts come to."""
+    parts: list[str] = []
+    for section, group, stems, table in zip(
+        content.sections, content.planes, figure_names(content), tables, strict=True
+    ):
+        parts += [f"## {markdown.escape(section.title)}", table]
+        for plane, stem in zip(group, stems, strict=True):
+            heading = f"{plane.y.label} by {plane.x.label}"
+            parts.append(f"### {markdown.escape(heading)}")
+            if figures is not None:
+                parts.append(f"![{markdown.escape(heading)}]({place}/{stem}.png)")
+                kinds = [f"[{path.name}]({place}/{path.name})" for path in figures[stem] if path.suffix != ".png"]
+                parts.append(" · ".join(kinds))
+            parts.append(front_markdown(plane))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _page(content: Content, tables: list[str], figures: Mapping[str, list[Path]] | None) -> str:
+    board = content.board
+    parts = [f"# {markdown.escape(board.title)}", markdown.escape(board.summary), markdown.reading(board)]
+    parts.append(page_sections(content, tables, figures))
+    if figures is not None:
+        parts.append(
+            "## Files\n\n"
+            "- [board.csv](board.csv): one row a SAE; `_group` holds the letters of the significance groups\n"
+            "- [rows.csv](rows.csv): one row a number, with status, interval, null, baseline and signature\n"
+            "- [fronts.csv](fronts.csv): members, hypervolume and matched scores of every front\n"
+            "- [board.tex](board.tex): the tables for LaTeX (needs booktabs); [board.md](board.md): the tables alone"
+        )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tex(content: Content) -> str:
+    tables = [make_table(section, content.board, content.pairing, latex.PAD) for section in content.sections]
+    labels = [f"{content.board.title} {section.title}" for section in content.sections]
+    body = [latex.table_latex(table, content.board, label) for table, label in zip(tables, labels, strict=True)]
+    return "% \\usepackage{booktabs}\n" + "\n".join(body)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode("utf-8"))
+    return path
+
+
+def _read(rows: Source) -> tuple[pd.DataFrame, Pairing | None]:
+    """The frame, and the paired tests where the rows come with their sums."""
+    import pandas as pd
+
+    if isinstance(rows, pd.DataFrame):
+        return rows, None
+    from saebench.leaderboard.pairs import Pairs
+    from saebench.results import Results
+
+    results = Results.load(rows) if isinstance(rows, (str, os.PathLike)) else rows
+    return results.frame(), Pairs(list(results))

@@ -1,0 +1,250 @@
+"""Pareto figures in matplotlib: PNG, SVG and PDF that are the same bytes at every build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saebench.leaderboard.fronts import Front, Plane, Point, spans_a_decade
+from saebench.leaderboard.labels import place_labels, shorten
+from saebench.leaderboard.markdown import printable
+from saebench.leaderboard.sections import Head
+from saebench.leaderboard.style import (
+    FORMATS, FRONT_LINES, GREY, METADATA, REFERENCE_MARKERS, SETTINGS, Format, darker, looks,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Z95 = 1.959964
+
+
+def draw(
+    plane: Plane, form: Format = FORMATS[0], look: Mapping[str, tuple[str, str]] | None = None, *, labels: bool = True
+) -> Figure:
+    """A Pareto figure: a point for each SAE, a stepped line for each front.
+
+    Args:
+        plane: The data, from `fronts.planes`.
+        form: Size and place of the legend.
+        look: Colour and marker by architecture, to keep them equal over figures.
+        labels: Name the SAEs on the fronts, and nulls and baselines.
+
+    Returns:
+        A figure that is not registered with pyplot.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    look = look or looks(point.architecture for point in plane.points if point.role == "sae")
+    with house_style():
+        figure = Figure(figsize=(form.width, form.height), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        places = _draw_axes(axes, plane, look, form)
+        _legend(figure, plane, look, form)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        if labels:
+            named = _names(plane, places, look)
+            lines = [_staircase(plane, found) for found in plane.fronts] + _bars(plane, places)
+            place_labels(axes, canvas.get_renderer(), named, list(places.values()), lines, form.label_size)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG, SVG and PDF, and give the paths."""
+    paths: list[Path] = []
+    with house_style():
+        for kind, metadata in METADATA.items():
+            path = stem.with_name(f"{stem.name}.{kind}")
+            figure.savefig(path, format=kind, metadata=metadata)
+            paths.append(path)
+    return paths
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's defaults with the house's settings, whatever the user's own are; restored afterwards."""
+    import matplotlib as mpl
+
+    fixed = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(("backend", "date."))}
+    with mpl.rc_context({**fixed, **SETTINGS}):
+        yield
+
+
+def axis_label(head: Head, most: int = 999) -> str:
+    """Label of an axis: the metric, its unit, and which way is better; on two lines beyond `most` letters.
+
+    The arrow points along the axis on both, since the label of y is turned by a quarter.
+    """
+    way = {"higher": "higher is better →", "lower": "← lower is better", "one": "best at 1", "none": ""}[head.better]
+    label, unit = printable(head.label), printable(head.unit)
+    inside = ", ".join(part for part in (unit, way) if part)
+    line = f"{label} ({inside})" if inside else label
+    if len(line) <= most or not way:
+        return line
+    return (f"{label} ({unit})" if unit else label) + f"\n{way}"
+
+
+def _draw_axes(
+    axes: Axes, plane: Plane, look: Mapping[str, tuple[str, str]], form: Format
+) -> dict[int, tuple[float, float]]:
+    """Everything but legend and names; returns where each point was drawn."""
+    log_y = _log_y(plane)
+    x_span = _span(plane, [p.x for p in plane.points], plane.log_x, [p.x_error for p in plane.points])
+    y_span = _span(plane, [p.y for p in plane.points], log_y, [p.y_error for p in plane.points])
+    for axis, log, span in ((axes.xaxis, plane.log_x, x_span), (axes.yaxis, log_y, y_span)):
+        _scale(axis, log, span)
+    axes.grid(True, color="#E8E8E8", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(axis_label(plane.x, form.letters + 10)).set_parse_math(False)
+    axes.set_ylabel(axis_label(plane.y, form.letters)).set_parse_math(False)
+    title = axes.set_title(printable(plane.section.title), loc="left", fontsize=6.5, color="#555555", pad=7)
+    title.set_parse_math(False)
+    for rank, found in enumerate(plane.fronts):
+        corners = _staircase(plane, found)
+        if corners:
+            line = FRONT_LINES[rank % len(FRONT_LINES)]
+            axes.plot(*zip(*corners, strict=True), color="#444444", linewidth=0.9, linestyle=line, zorder=2)
+    sizes = [found.d_sae for found in plane.fronts]
+    places: dict[int, tuple[float, float]] = {}
+    for i, point in enumerate(plane.points):
+        places[i] = (min(max(point.x, x_span[0]), x_span[1]), min(max(point.y, y_span[0]), y_span[1]))
+        _draw_point(axes, point, places[i], look, 4.2 + 1.2 * (sizes.index(point.d_sae) if point.d_sae in sizes else 0))
+    return places
+
+
+def _draw_point(
+    axes: Axes, point: Point, place: tuple[float, float], look: Mapping[str, tuple[str, str]], size: float
+) -> None:
+    """A marker with its 95 % bars; a point beyond the axes becomes an arrow head at the edge."""
+    colour, marker = look[point.architecture] if point.role == "sae" else (GREY, REFERENCE_MARKERS[point.role])
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4} if point.role == "sae" else {"markeredgewidth": 1.1}
+    if place == (point.x, point.y):
+        bars = [Z95 * e if math.isfinite(e) and e > 0 else None for e in (point.x_error, point.y_error)]
+        if any(bar is not None for bar in bars):
+            axes.errorbar(*place, xerr=bars[0], yerr=bars[1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5,
+                          capthick=0.6, alpha=0.8, zorder=3)  # fmt: skip
+    else:
+        over_y, over_x = point.y - place[1], point.x - place[0]
+        marker = ("^" if over_y > 0 else "v") if over_y else (">" if over_x > 0 else "<")
+        edge = {"markeredgecolor": colour, "markeredgewidth": 0.8, "markerfacecolor": "white"}
+    axes.plot(*place, marker=marker, color=colour, markersize=size, linestyle="none", clip_on=False,
+              zorder=4 if point.role == "sae" else 3.5, **edge)  # fmt: skip
+
+
+def _bars(plane: Plane, places: Mapping[int, tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """The upright error bars of the points within the axes, as lines."""
+    bars: list[list[tuple[float, float]]] = []
+    for i, point in enumerate(plane.points):
+        if places[i] == (point.x, point.y) and point.y_error > 0:
+            bars.append([(point.x, point.y + sign * Z95 * point.y_error) for sign in (-1, 1)])
+    return bars
+
+
+def _log_y(plane: Plane) -> bool:
+    """Whether y is a loss whose SAEs range over a decade, such as a CE delta."""
+    values = [point.y for point in plane.points if point.role == "sae"]
+    return plane.y.better == "lower" and spans_a_decade(values)
+
+
+def _span(plane: Plane, values: list[float], log: bool, errors: list[float]) -> tuple[float, float]:
+    """Ends of an axis: all SAEs but far outliers, every front, and what else lies close by."""
+    turn = math.log10 if log else float
+    members = {i for found in plane.fronts for i in found.members}
+    mine = np.array([turn(v) for v, p in zip(values, plane.points, strict=True) if p.role == "sae"])
+    low, high = np.percentile(mine, [25, 75])
+    reach = 3 * (high - low) if len(mine) > 4 else math.inf
+    kept = [v for v in mine if low - reach <= v <= high + reach] + [turn(values[i]) for i in members]
+    bars = [
+        (values[i] - Z95 * errors[i], values[i] + Z95 * errors[i])
+        for i in members if math.isfinite(errors[i])
+    ]  # fmt: skip
+    kept += [turn(end) for pair in bars for end in pair if end > 0 or not log]
+    start, end = float(min(kept)), float(max(kept))
+    slack = 0.4 * (end - start)
+    near = [turn(v) for v in values if v > 0 or not log]
+    near = [v for v in near if start - slack <= v <= end + slack]
+    start, end = min([start, *near]), max([end, *near])
+    margin = 0.07 * (end - start) or 0.05 * abs(start) or 0.5
+    start, end = start - margin, end + margin
+    return (10.0**start, 10.0**end) if log else (start, end)
+
+
+def _scale(axis: Any, log: bool, span: tuple[float, float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    if log:
+        getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+        decades = math.log10(span[1] / span[0])
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=20))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    getattr(axis.axes, f"set_{axis.axis_name}lim")(*span)
+
+
+def _staircase(plane: Plane, found: Front) -> list[tuple[float, float]]:
+    """Corners of the front: y holds from one SAE until x is bad enough for the next."""
+    members = sorted((plane.points[i] for i in found.members), key=lambda p: (p.x, p.y))
+    if "one" in (plane.x.better, plane.y.better):
+        return [(p.x, p.y) for p in members]
+    corners: list[tuple[float, float]] = []
+    for here, there in zip(members, members[1:], strict=False):
+        corner = (there.x, here.y) if plane.x.better == "lower" else (here.x, there.y)
+        corners += [(here.x, here.y), corner]
+    return [*corners, (members[-1].x, members[-1].y)] if members else []
+
+
+def _names(
+    plane: Plane, places: Mapping[int, tuple[float, float]], look: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, tuple[float, float], str]]:
+    """Names to write: the fronts' ends, the rest of the fronts, nulls and baselines, SAEs beyond the axes."""
+    order: list[int] = []
+    for found in plane.fronts:
+        order += [i for i in (*found.members[:1], *found.members[-1:]) if i not in order]
+    order += [i for found in plane.fronts for i in found.members if i not in order]
+    order += [i for i, point in enumerate(plane.points) if point.role != "sae"]
+    order += [i for i, p in enumerate(plane.points) if i not in order and places[i] != (p.x, p.y)]
+    named: list[tuple[str, tuple[float, float], str]] = []
+    for i in order:
+        point = plane.points[i]
+        text = shorten(printable(point.sae))
+        beyond = [f"{v:.3g}" for v, shown in zip((point.x, point.y), places[i], strict=True) if v != shown]
+        text += f" ({', '.join(beyond)})" if beyond else ""
+        named.append((text, places[i], darker(look[point.architecture][0] if point.role == "sae" else GREY)))
+    return named
+
+
+def _legend(figure: Figure, plane: Plane, look: Mapping[str, tuple[str, str]], form: Format) -> None:
+    from matplotlib.lines import Line2D
+
+    present = {point.architecture for point in plane.points if point.role == "sae"}
+    entries: list[tuple[str, Any]] = []
+    for name, (colour, marker) in look.items():
+        if name in present:
+            dot = Line2D([], [], color=colour, marker=marker, markersize=5, linestyle="none", markeredgecolor="white",
+                         markeredgewidth=0.4)  # fmt: skip
+            entries.append((printable(name).lstrip("_") or "SAE", dot))
+    for role, marker in REFERENCE_MARKERS.items():
+        if any(point.role == role for point in plane.points):
+            dot = Line2D([], [], color=GREY, marker=marker, markersize=5, linestyle="none", markeredgewidth=1.1)
+            entries.append((role, dot))
+    for rank, found in enumerate(plane.fronts):
+        if found.members:
+            line = Line2D([], [], color="#444444", linewidth=0.9, linestyle=FRONT_LINES[rank % len(FRONT_LINES)])
+            wide = "" if len(plane.fronts) == 1 or found.d_sae is None else f", d_sae {found.d_sae}"
+            entries.append((f"front{wide}", line))
+    if any(point.y_error > 0 or point.x_error > 0 for point in plane.points):
+        entries.append(("95 % interval", Line2D([], [], color=GREY, marker="|", markersize=5, linestyle="-",
+                                                linewidth=0.8)))  # fmt: skip
+    legend = figure.legend([handle for _, handle in entries], [name for name, _ in entries], loc=form.legend,
+                           ncol=form.columns, handletextpad=0.4, columnspacing=1.2, borderaxespad=0.3)  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
