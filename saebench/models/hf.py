@@ -1,0 +1,280 @@
+"""A transformers causal language model as the subject, read and changed by forward hooks.
+
+Resuming swaps the layers before a hook for stand-ins that pass the saved residual on, so that the
+model's own forward runs the rest: positions, masks, rotary embeddings and soft-capping are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from saebench.models import sites as at
+from saebench.models.anatomy import Block, dissect, projection_width, text_config
+from saebench.models.sites import Site
+from saebench.models.subject import Run, Subject
+from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
+
+
+class HFSubject(Subject):
+    """A Hugging Face model.
+
+    `hook_attn_out` and `hook_mlp_out` are what the branch adds to the residual, so after the
+    post-norm in families that have one (Gemma-2, Gemma-3, OLMo-2, GLM-4), as in TransformerLens;
+    a constant multiplier on the branch (Granite) is not included. `hook_embed` is the token
+    embedding, with Gemma's scale, without positions.
+    """
+
+    def __init__(self, model: nn.Module, name: str, tokenizer: Any = None, revision: str | None = None) -> None:
+        super().__init__(model)
+        self.name, self.tokenizer, self.revision = name, tokenizer, revision
+        self._anatomy = dissect(model)
+        config = self._config()
+        head = model.get_output_embeddings().weight  # type: ignore[operator,union-attr]
+        self.vocab_size = int(head.shape[0]) if head.ndim == 2 else int(config.vocab_size)
+        self.d_model = int(config.hidden_size)
+        self.n_layers = len(self._anatomy.blocks)
+        limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+        self.max_context = int(limit) if limit else None
+        self._arity: dict[str, int] = {}
+        self._additive: dict[tuple[Any, ...], tuple[str | None, str | None]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._weight.dtype
+
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.model.get_submodule(self._anatomy.embed.path).parameters())
+
+    def _config(self) -> Any:
+        return text_config(self.model)
+
+    # where it can be read
+
+    def _point(self, kind: str, layer: int) -> Point | None:
+        block = self._anatomy.blocks[layer]
+        return {
+            at.EMBED: self._anatomy.embed,
+            at.RESID_PRE: block.resid_pre,
+            at.RESID_POST: block.resid_post,
+            at.RESID_MID: block.mid,
+            at.ATTN_OUT: block.attn_out,
+            at.MLP_OUT: block.mlp_out,
+            at.MLP_IN: block.mlp_in,
+            at.Z: block.z,
+        }[kind]
+
+    def _absent(self, kind: str, layer: int) -> str | None:
+        if self._point(kind, layer) is None:
+            if kind == at.RESID_MID and self._anatomy.blocks[layer].mlp_in is not None:
+                return "its blocks run attention and MLP in parallel, or have no MLP norm that is known here"
+            return "no part of its blocks is known by a name for it"
+        branches, mid = (None, None)
+        if kind in (at.ATTN_OUT, at.MLP_OUT, at.RESID_MID):
+            branches, mid = self._examine(layer)
+        return mid if kind == at.RESID_MID else branches if kind in (at.ATTN_OUT, at.MLP_OUT) else None
+
+    def _width(self, kind: str, layer: int) -> int:
+        if kind != at.Z:
+            return self.d_model
+        point = self._point(kind, layer)
+        assert point is not None
+        return projection_width(self.model.get_submodule(point.path))
+
+    def _examine(self, layer: int) -> tuple[str | None, str | None]:
+        """Find out, by running one block of each build, whether its branches add what we think they add.
+
+        With both branches zero, a block must give back its input; with attention zero and the
+        clean middle residual as its input, it must give its clean output.
+
+        Returns:
+            Why `hook_attn_out` and `hook_mlp_out`, and why `hook_resid_mid`, do not exist; None if they do.
+        """
+        block = self._anatomy.blocks[layer]
+        if block.kind not in self._additive:
+            self._additive[block.kind] = self._examined(block)
+        return self._additive[block.kind]
+
+    def _examined(self, block: Block) -> tuple[str | None, str | None]:
+        if block.attn_out is None or block.mlp_out is None:
+            return ("only one of attention and MLP is known by name in its blocks",) * 2
+        tokens = self._probe_tokens()
+        wanted = {p for p in (block.resid_pre, block.mid, block.resid_post) if p is not None}
+        seen = self._read(tokens, wanted | self._formats(block), keep=wanted)
+        resid, post = seen[block.resid_pre], seen[block.resid_post]
+        zero = torch.zeros_like(resid)
+        both = self._run_block(tokens, block, resid, {block.attn_out: zero, block.mlp_out: zero})
+        if not torch.equal(both, resid):
+            reason = "its blocks do not simply add attention and MLP to the residual"
+            return reason, reason
+        if block.mid is None:
+            return None, "its blocks run attention and MLP in parallel, or have no MLP norm that is known here"
+        if torch.equal(seen[block.mid], resid):
+            return None, "its blocks run attention and MLP in parallel, so no residual lies between them"
+        again = self._run_block(tokens, block, seen[block.mid], {block.attn_out: zero})
+        return None, None if torch.equal(again, post) else "the MLP's norm does not read the residual stream"
+
+    def _run_block(self, tokens: Tensor, block: Block, resid: Tensor, outputs: dict[Point, Tensor]) -> Tensor:
+        got: list[Tensor] = []
+        with operate(self.model) as op:
+            self._enter(op, self._anatomy.blocks.index(block), resid)
+            for point, value in outputs.items():
+                self._put(op, block, point, value)
+            op.read(block.resid_post, partial(_finish, got.append))
+            self._call(op, tokens)
+        return got[0].reshape(resid.shape)
+
+    # reading
+
+    def _forward(self, tokens: Tensor, sites: Sequence[Site], final: bool) -> Run:
+        points = {site.hook: self._point(site.kind, site.layer) for site in sites}
+        starts = {site.hook: self._start(site) for site in sites}
+        keep = {p for p in (*points.values(), *starts.values()) if p is not None}
+        watch = set(keep)
+        for site in sites:
+            if site.kind in (at.ATTN_OUT, at.RESID_MID, at.MLP_IN, at.MLP_OUT):
+                watch |= self._formats(self._anatomy.blocks[site.layer])
+        end = Point(self._anatomy.trunk, "out")
+        seen = self._read(tokens, watch | {end} if final else watch, keep | {end} if final else keep)
+        for hook, point in points.items():
+            if point not in seen:
+                raise RuntimeError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
+        return Run(
+            tokens,
+            {hook: seen[point] for hook, point in points.items() if point is not None},
+            seen.get(end),
+            {hook: seen[start] for hook, start in starts.items() if start is not None},
+        )
+
+    def _read(self, tokens: Tensor, watch: set[Point], keep: set[Point]) -> dict[Point, Tensor]:
+        """Run the model until all points to keep have been seen, and return copies of them."""
+        seen: dict[Point, Tensor] = {}
+
+        def see(point: Point, tensor: Tensor) -> None:
+            if point not in keep:
+                return
+            if point in seen:
+                raise RuntimeError(f"Module {point.path!r} of {self.name} runs more than once in a forward pass.")
+            seen[point] = tensor.detach().reshape(*tokens.shape, -1).clone()
+            if len(seen) == len(keep):
+                raise Stop
+
+        with operate(self.model) as op:
+            for point in watch | {self._anatomy.blocks[0].resid_post}:
+                op.read(point, partial(see, point), self._arity)
+            self._call(op, tokens)
+        return seen
+
+    def _start(self, site: Site) -> Point | None:
+        """The residual that resuming from a site needs beside the value: before the block, or in its middle."""
+        block = self._anatomy.blocks[site.layer]
+        if site.kind in (at.ATTN_OUT, at.Z):
+            return block.resid_pre
+        if site.kind in (at.MLP_IN, at.MLP_OUT):
+            return block.mid if self._has_mid(site.layer) else block.resid_pre
+        return None
+
+    def _has_mid(self, layer: int) -> bool:
+        return self._anatomy.blocks[layer].mid is not None and self._absent(at.RESID_MID, layer) is None
+
+    def _formats(self, block: Block) -> set[Point]:
+        """Modules whose output format must be known to stand in for them."""
+        branches = (Point(path, "out") for path in (block.attn, block.mlp) if path)
+        return {*branches, *(point for point in (block.attn_out, block.mlp_out) if point)}
+
+    # changing
+
+    def _resume(self, run: Run, site: Site, value: Tensor) -> Tensor:
+        block, kind, start = self._anatomy.blocks[site.layer], site.kind, run.entering.get(site.hook)
+        point = self._point(kind, site.layer)
+        assert point is not None
+        checks: list[Callable[[], int]] = []
+        got: list[Tensor] = []
+        with operate(self.model) as op:
+            if kind in at.RESIDUAL:
+                checks.append(self._enter(op, site.layer + (kind == at.RESID_POST), value))
+            elif start is not None:
+                checks.append(self._enter(op, site.layer, start))
+            if kind == at.RESID_MID or (kind in (at.MLP_IN, at.MLP_OUT) and self._has_mid(site.layer)):
+                assert block.attn_out is not None
+                zero = torch.zeros_like(value if start is None else start)
+                checks.append(self._put(op, block, block.attn_out, zero))
+            if kind in (at.ATTN_OUT, at.MLP_OUT):
+                checks.append(self._put(op, block, point, value))
+            elif kind not in at.RESIDUAL:
+                checks.append(op.write(point, value))
+            op.read(Point(self._anatomy.trunk, "out"), partial(_finish, got.append))
+            self._call(op, run.tokens)
+        if any(check() != 1 for check in checks) or not got:
+            raise RuntimeError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
+        return got[0]
+
+    def _enter(self, op: Surgery, layer: int, resid: Tensor) -> Callable[[], int]:
+        """Skip the layers before `layer` and let it start from `resid`; returns how often it did."""
+        blocks = self._anatomy.blocks
+        if layer == 0:
+            return op.write(blocks[0].resid_pre, resid)
+        arity = self._arity.get(blocks[0].path, 0)
+        for block in blocks[: layer - 1]:
+            op.swap(block.path, lambda original: Skip(original, arity))
+        fixed = op.swap(blocks[layer - 1].path, lambda original: Fixed(original, arity, resid))
+        return lambda: fixed.fired
+
+    def _put(self, op: Surgery, block: Block, point: Point, value: Tensor) -> Callable[[], int]:
+        """Give a branch's contribution instead of computing it; returns how often it was used."""
+        module = block.attn if point == block.attn_out else block.mlp
+        if module is not None and not point.path.startswith(module):  # a post-norm: skip what it normalises
+            op.swap(module, lambda original: Fixed(original, self._arity.get(module, 0), value))
+        fixed = op.swap(point.path, lambda original: Fixed(original, self._arity.get(point.path, 0), value))
+        return lambda: fixed.fired
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        shape = hidden.shape
+        batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, shape[-1])
+        with operate(self.model) as op:
+            op.swap(self._anatomy.trunk, lambda original: _Trunk(original, batch))
+            output = self._call(op, torch.zeros((1, 1), dtype=torch.long, device=self.device))
+        logits = output.logits if hasattr(output, "logits") else output[0]
+        return logits.reshape(*shape[:-1], logits.shape[-1])
+
+    def _call(self, op: Surgery, tokens: Tensor) -> Any:
+        op.patch(self.model.get_submodule(self._anatomy.trunk), "warn_if_padding_and_no_attention_mask", _nothing)
+        return op.run(input_ids=tokens, use_cache=False)
+
+
+class _Output(BaseModelOutputWithPastAndCrossAttentions):
+    """A trunk's output of which only the hidden states are known."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _Trunk(Swap):
+    """Stands in for the trunk and gives hidden states to the head."""
+
+    def __init__(self, original: nn.Module, hidden: Tensor) -> None:
+        super().__init__(original)
+        self._hidden = hidden
+
+    def forward(self, *args: Any, **kwargs: Any) -> _Output:
+        return _Output(last_hidden_state=self._hidden)
+
+
+def _nothing(*_: Any) -> None:
+    """In place of a warning (and a wait for the device) about padding without a mask, which is what is meant."""
+
+
+def _finish(take: Callable[[Tensor], None], tensor: Tensor) -> None:
+    take(tensor.detach())
+    raise Stop

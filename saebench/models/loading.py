@@ -1,0 +1,235 @@
+"""From a reference (directory, hub id or object) to a subject model."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from saebench.errors import UserError, unknown
+from saebench.models.subject import Subject
+
+_DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32, "float": torch.float32,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+    "float16": torch.float16, "fp16": torch.float16, "half": torch.float16,
+    "float64": torch.float64, "double": torch.float64,
+}  # fmt: skip
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_SCHEME = re.compile(r"([a-z][a-z0-9_-]+):(.+)")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+def load_model(
+    ref: Any,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    tokenizer: Any = None,
+    revision: str | None = None,
+    offline: bool = False,
+) -> Subject:
+    """Load or wrap the language model that SAEs are scored on.
+
+    Args:
+        ref: Local directory in Hugging Face format, hub id, `SCHEME:NAME` of an installed adapter
+            (entry point group `saebench.models`), a transformers model, a HookedTransformer, a
+            TransformerBridge, or a `Subject`.
+        device: "auto" (CUDA if there is one, else CPU; an object stays where it is) or a device. An
+            object given with a device is moved there, in place.
+        dtype: "auto" (float32 on CPU, the checkpoint's own on CUDA; an object's own) or a type.
+        tokenizer: Tokenizer object, or directory or hub id to load one from; by default the model's own.
+        revision: Hub revision.
+        offline: Never use the network; hub ids come from the local cache.
+
+    Raises:
+        UserError: The reference leads to no usable causal model, or the device is absent.
+    """
+    target = resolve_device(device)
+    wanted = _resolve_dtype(dtype)
+    if isinstance(tokenizer, str):
+        tokenizer = _load_tokenizer(tokenizer, None, offline)
+    if isinstance(ref, Subject):
+        return _fitting(ref, target, wanted)
+    if isinstance(ref, os.PathLike):
+        ref = os.fspath(ref)
+    if not isinstance(ref, str):
+        return _fitting(_wrap(ref, tokenizer, target), target, wanted)
+    scheme = _SCHEME.fullmatch(ref)
+    if scheme and not Path(ref).exists():
+        return _adapt(
+            scheme.group(1), ref,
+            device=device, dtype=dtype, tokenizer=tokenizer, revision=revision, offline=offline,
+        )  # fmt: skip
+    place = target or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, name = _load(ref, place, wanted, revision, offline)
+    if tokenizer is None:
+        tokenizer = _own_tokenizer(ref, revision, offline)
+    return _hugging_face(model, name, tokenizer)
+
+
+def resolve_device(device: str | torch.device) -> torch.device | None:
+    """The device asked for, or None for "auto".
+
+    Raises:
+        UserError: No such device here.
+    """
+    if str(device) == "auto":
+        return None
+    try:
+        target = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise unknown("device", str(device), ("auto", "cpu", "cuda", "cuda:0", "mps")) from error
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(
+            f"Device {str(device)!r} was asked for, but {f'there are only {found}' if found else 'there is no'} "
+            "CUDA device here: use device='cpu' or 'auto'."
+        )
+    if target.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("Device 'mps' was asked for, but is not available here: use device='cpu' or 'auto'.")
+    return target
+
+
+def _resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return None
+    if dtype not in _DTYPES:
+        raise unknown("dtype", dtype, ("auto", *_DTYPES))
+    return _DTYPES[dtype]
+
+
+# objects
+
+
+def _wrap(model: Any, tokenizer: Any, target: torch.device | None) -> Subject:
+    """Wrap a model object, recognised by its class without importing libraries it does not come from."""
+    from saebench.models.tlens import HookedSubject
+
+    model = getattr(model, "_orig_mod", model)
+    ancestors = {base.__name__ for base in type(model).__mro__}
+    if "TransformerBridge" in ancestors:
+        tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        model = model.original_model
+        if getattr(model, "config", None) is None:
+            raise UserError("This TransformerBridge wraps no transformers model: build it with boot_transformers.")
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"Cannot use {type(model).__name__!r} as a model: give a directory, a hub id, a transformers model, "
+            "a HookedTransformer or a TransformerBridge."
+        )
+    if target is not None and not _same_device(next(model.parameters()).device, target):
+        model.to(target)
+    if "HookedTransformer" in ancestors:
+        return HookedSubject(model, str(model.cfg.model_name or type(model).__name__), tokenizer)
+    if not hasattr(model, "get_input_embeddings"):
+        raise UserError(f"{type(model).__name__} is not a transformers causal language model.")
+    path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
+    name = (Path(path).name if Path(path).is_dir() else path) or type(model).__name__
+    if tokenizer is None and path:
+        tokenizer = _own_tokenizer(path, None, offline=True)
+    return _hugging_face(model, name, tokenizer)
+
+
+def _fitting(subject: Subject, target: torch.device | None, dtype: torch.dtype | None) -> Subject:
+    if target is not None and not _same_device(subject.device, target):
+        raise UserError(f"{subject.name} is on {subject.device}, not on {target}: load it there.")
+    if dtype is not None and subject.dtype != dtype:
+        raise UserError(
+            f"{subject.name} is in {subject.dtype}, not in {dtype}: convert it with model.to({dtype}) before it is "
+            "given, or give its directory or hub id."
+        )
+    return subject
+
+
+def _same_device(a: torch.device, b: torch.device) -> bool:
+    return a.type == b.type and (b.index is None or a.index == b.index)
+
+
+def _hugging_face(model: nn.Module, name: str, tokenizer: Any) -> Subject:
+    from saebench.models.hf import HFSubject
+
+    revision = getattr(getattr(model, "config", None), "_commit_hash", None)
+    return HFSubject(model, name, tokenizer, revision)
+
+
+# references
+
+
+def _adapt(scheme: str, ref: str, **options: Any) -> Subject:
+    """Load through an installed adapter: a function of the reference and `load_model`'s options."""
+    adapters = {entry.name: entry for entry in entry_points(group="saebench.models")}
+    if scheme not in adapters:
+        raise unknown("kind of model reference", f"{scheme}:", [f"{name}:" for name in adapters])
+    return adapters[scheme].load()(ref, **options)
+
+
+def _load(
+    ref: str, device: torch.device, dtype: torch.dtype | None, revision: str | None, offline: bool
+) -> tuple[nn.Module, str]:
+    from transformers import AutoModelForCausalLM
+
+    source, name = _locate(ref)
+    kind: Any = dtype or (torch.float32 if device.type == "cpu" else "auto")
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        hint = "" if Path(source).is_dir() else " It is neither a local directory nor a hub id that can be reached."
+        raise UserError(f"Cannot load a causal language model from {ref!r}: {reason}{hint}") from error
+    missing = sorted(info.get("missing_keys", ()))
+    if missing:
+        raise UserError(
+            f"Checkpoint {ref!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]!r}: "
+            "they would be random. Save the whole causal model."
+        )
+    return model.to(device).eval().requires_grad_(False), name
+
+
+def _locate(ref: str) -> tuple[str, str]:
+    """Where to load from, and the model's name."""
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"Directory {ref!r} has no config.json, so it is not a model in Hugging Face format.")
+        return str(path), path.resolve().name
+    if path.is_file():
+        raise UserError(f"{ref!r} is a file: give the directory that holds config.json and the weights.")
+    if not _HUB_ID.fullmatch(ref):
+        raise UserError(f"There is no model directory {ref!r}, and it is not a hub id such as 'gpt2' or 'owner/name'.")
+    return ref, ref
+
+
+def _own_tokenizer(ref: str, revision: str | None, offline: bool) -> Any:
+    """The tokenizer that lies beside a model, or None."""
+    path = Path(ref).expanduser()
+    if path.is_dir() and not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    try:
+        return _load_tokenizer(str(path) if path.is_dir() else ref, revision, offline)
+    except UserError:
+        return None
+
+
+def _load_tokenizer(ref: str, revision: str | None, offline: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(ref, revision=revision, local_files_only=offline)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise UserError(f"Cannot load a tokenizer from {ref!r}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _safetensors_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    return SafetensorError

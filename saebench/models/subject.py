@@ -1,0 +1,261 @@
+"""The subject model: tokens to activations at named hooks, to logits, and on from a changed activation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saebench.errors import UserError
+from saebench.models.fingerprint import content_hash
+from saebench.models.sites import EMBED, KINDS, RESIDUAL, Site, name_of, parse_hook
+
+
+@dataclass
+class Run:
+    """What one forward pass left behind, and what resuming from its hooks needs.
+
+    Attributes:
+        tokens: Token ids `[batch, length]` on the model's device.
+        acts: Activation by hook, `[batch, length, width]`.
+        final: Hidden states after the final norm, before the head, or None after an early exit.
+        entering: By hook, the residual from which the hook's layer is run again.
+    """
+
+    tokens: Tensor
+    acts: dict[str, Tensor]
+    final: Tensor | None
+    entering: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Subject(ABC):
+    """A causal language model as the harness sees it.
+
+    Rows are right-padded and no attention mask is ever given: in a causal model, padding after a
+    token cannot move it. The model is put in evaluation mode while it runs, gradients are off, and
+    it is handed back exactly as it was: modules, hooks and modes, after an exception too.
+
+    Attributes:
+        name: Label in tables: hub id, directory name, or class name.
+        revision: Hub commit the weights came from, if known.
+        d_model: Width of the residual stream.
+        n_layers: Number of blocks.
+        vocab_size: Number of logits.
+        tokenizer: Its tokenizer, or None.
+        max_context: Longest context it accepts, or None where there is no limit.
+    """
+
+    name: str
+    revision: str | None = None
+    d_model: int
+    n_layers: int
+    vocab_size: int
+    tokenizer: Any = None
+    max_context: int | None = None
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._sites: dict[str, Site] = {}
+        self._proved: set[str] = set()
+        self._causal = False
+
+    # what it is
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of the weights, 16 hex digits; see `saebench.models.fingerprint`."""
+        return content_hash(self.model.state_dict())
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the beginning, end and padding tokens that exist."""
+        found: set[int] = set()
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            value = self._token_id(name)
+            found.update(value if isinstance(value, (list, tuple)) else [value] if value is not None else [])
+        return frozenset(int(i) for i in found if 0 <= int(i) < self.vocab_size)
+
+    @cached_property
+    def bos_id(self) -> int | None:
+        """Id of the beginning token, if the model has one."""
+        value = self._token_id("bos_token_id")
+        return int(value) if isinstance(value, int) and 0 <= value < self.vocab_size else None
+
+    def _token_id(self, name: str) -> Any:
+        return getattr(self.tokenizer if self.tokenizer is not None else self._config(), name, None)
+
+    @abstractmethod
+    def _config(self) -> Any:
+        """The object that holds the model's settings."""
+
+    # where it can be read
+
+    def site(self, hook: str) -> Site:
+        """The validated place of a hook.
+
+        Raises:
+            UserError: The name is unknown, its layer is out of range, or this architecture has no such place.
+        """
+        if hook not in self._sites:
+            kind, layer = parse_hook(hook, self.n_layers, self.sites)
+            reason = self._absent(kind, layer)
+            if reason:
+                raise UserError(f"Hook {hook!r} does not exist on {self.name} ({self.architecture}): {reason}.")
+            self._sites[hook] = Site(hook, layer, self._width(kind, layer), kind in RESIDUAL)
+        return self._sites[hook]
+
+    def sites(self) -> list[str]:
+        """Names of all hooks that exist on this model, in the order of the forward pass."""
+        names = [EMBED] if self._absent(EMBED, 0) is None else []
+        return names + [
+            name_of(kind, layer)
+            for layer in range(self.n_layers)
+            for kind in KINDS
+            if self._absent(kind, layer) is None
+        ]
+
+    @property
+    def architecture(self) -> str:
+        """Class name of the model."""
+        return type(self.model).__name__
+
+    @abstractmethod
+    def _absent(self, kind: str, layer: int) -> str | None:
+        """Why the hook does not exist here, or None if it does."""
+
+    @abstractmethod
+    def _width(self, kind: str, layer: int) -> int:
+        """Size of the hook's last axis."""
+
+    # what it does
+
+    def forward(self, tokens: Tensor, hooks: Sequence[str] = (), *, final: bool = True) -> Run:
+        """Run the model and keep the activations at hooks.
+
+        Args:
+            tokens: Ids `[batch, length]`, rows padded on the right.
+            hooks: Names of hooks to keep.
+            final: Whether the final hidden states are wanted; without them the pass ends as soon as
+                the last wanted hook has fired.
+
+        Raises:
+            UserError: Unknown hook, tokens of the wrong shape, out of the vocabulary or too long,
+                a model that is not causal, or a hook that never fired.
+        """
+        sites = [self.site(hook) for hook in dict.fromkeys(hooks)]
+        tokens = self._checked(tokens)
+        self._prove_causal()
+        if not sites and not final:
+            return Run(tokens, {}, None)
+        return self._forward(tokens, sites, final)
+
+    def resume(self, run: Run, hook: str, value: Tensor) -> Tensor:
+        """Final hidden states with the activation at a hook replaced; only layers from the hook on are run.
+
+        Args:
+            run: A run of this model that kept the hook.
+            hook: Name of the hook.
+            value: New activation `[batch, length, width]`. The clean one gives the clean result bit for bit.
+
+        Returns:
+            Hidden states after the final norm, `[batch, length, d_model]`.
+
+        Raises:
+            UserError: The run did not keep the hook, or the value has the wrong shape.
+        """
+        site = self.site(hook)
+        if hook not in run.acts:
+            raise UserError(f"Cannot resume from {hook!r}: the run kept {sorted(run.acts) or 'no hooks'}.")
+        clean = run.acts[hook]
+        if value.shape != clean.shape:
+            raise UserError(f"Value for {hook!r} has shape {list(value.shape)}, expected {list(clean.shape)}.")
+        self._prove(site)
+        return self._resume(run, site, value.detach().to(device=clean.device, dtype=clean.dtype))
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits `[..., vocab]` of final hidden states `[..., d_model]` by the model's own head.
+
+        Soft-capping and scaling are included. Any subset of positions may be given.
+        """
+
+    @abstractmethod
+    def _forward(self, tokens: Tensor, sites: Sequence[Site], final: bool) -> Run: ...
+
+    @abstractmethod
+    def _resume(self, run: Run, site: Site, value: Tensor) -> Tensor: ...
+
+    # what is checked
+
+    def _checked(self, tokens: Tensor) -> Tensor:
+        if tokens.ndim != 2 or tokens.dtype.is_floating_point or 0 in tokens.shape:
+            raise UserError(f"Tokens must be ids of shape [batch, length], got {tokens.dtype} {list(tokens.shape)}.")
+        if self.max_context is not None and tokens.shape[1] > self.max_context:
+            raise UserError(
+                f"A context of {tokens.shape[1]} tokens is longer than the {self.max_context} that {self.name} accepts."
+            )
+        if tokens.device.type == "cpu" and (int(tokens.max()) >= self.vocab_size or int(tokens.min()) < 0):
+            raise UserError(
+                f"Token id {int(tokens.max())} is outside the {self.vocab_size} of {self.name}: wrong tokenizer?"
+            )
+        return tokens.to(device=self.device, dtype=torch.long)
+
+    def _probe_tokens(self, rows: int = 1) -> Tensor:
+        length = min(8, self.max_context or 8)
+        row = torch.arange(1, length + 1, device=self.device) % self.vocab_size
+        return row.repeat(rows, 1)
+
+    def _prove_causal(self) -> None:
+        """Check once that a later token does not move earlier ones; without it, unmasked padding would."""
+        if self._causal:
+            return
+        tokens = self._probe_tokens(rows=2)
+        tokens[1, -1] = (tokens[1, -1] + 1) % self.vocab_size
+        final = self._forward(tokens, (), True).final
+        assert final is not None
+        if not torch.isfinite(final).all():
+            raise UserError(f"{self.name} gives NaN or Inf in {self.dtype}: try dtype='float32' or check its weights.")
+        first, second = final[:, :-1].float()
+        if not torch.allclose(first, second, rtol=1e-2, atol=1e-3 * float(first.abs().max())):
+            raise UserError(f"{self.name} ({self.architecture}) is not causal: a later token moves earlier ones.")
+        self._causal = True
+
+    def _prove(self, site: Site) -> None:
+        """Check once that resuming from a hook with its clean value gives the clean result on this model."""
+        if site.hook in self._proved:
+            return
+        run = self._forward(self._probe_tokens(), [site], True)
+        assert run.final is not None
+        again = self._resume(run, site, run.acts[site.hook])
+        slack = 0.0 if self.device.type == "cpu" else 8 * torch.finfo(run.final.dtype).eps
+        if not _close(again, run.final, slack):
+            raise UserError(
+                f"Cannot resume {self.name} ({self.architecture}) from {site.hook!r}: running on from the unchanged "
+                "activation does not give the unchanged result, so layers share state beside the residual stream."
+            )
+        self._proved.add(site.hook)
+
+    def __repr__(self) -> str:
+        return f"<Subject {self.name}: {self.architecture}, {self.n_layers} layers, d_model {self.d_model}>"
+
+
+def _close(a: Tensor, b: Tensor, slack: float) -> bool:
+    """Whether two tensors are equal, or within `slack` of the larger's size."""
+    if slack == 0.0 or torch.equal(a, b):
+        return torch.equal(a, b)
+    return float((a - b).abs().max()) <= slack * float(b.abs().max())

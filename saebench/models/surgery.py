@@ -1,0 +1,182 @@
+"""Temporary changes to a module tree: hooks, replaced modules and early exit, all undone on leaving."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_LOCKS_GUARD = threading.Lock()
+
+S = TypeVar("S", bound=nn.Module)
+
+
+class Point(NamedTuple):
+    """A tensor in a model: the first tensor that goes into ("in") or comes out of ("out") a module."""
+
+    path: str
+    side: str
+
+
+class Stop(Exception):
+    """Ends a forward pass early; nothing more is wanted from it."""
+
+
+class Swap(nn.Module):
+    """Base of stand-ins for a module; other attributes are the original's."""
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["_original"] = original
+        self.training = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_original"], name)
+
+
+class Skip(Swap):
+    """A layer that is skipped: it returns its input, in the layer's output format."""
+
+    def __init__(self, original: nn.Module, arity: int) -> None:
+        super().__init__(original)
+        self._arity = arity
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return _pack(first_tensor(args, kwargs), self._arity)
+
+
+class Fixed(Swap):
+    """A module whose output is given instead of computed."""
+
+    def __init__(self, original: nn.Module, arity: int, value: Tensor) -> None:
+        super().__init__(original)
+        self._arity, self._value = arity, value
+        self.fired = 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self.fired += 1
+        rows = first_tensor(args, kwargs).shape[:-1]  # OPT runs its MLP on [batch * length, width]
+        return _pack(self._value.reshape(*rows, -1).clone(), self._arity)
+
+
+class Surgery:
+    """Changes to one model that are undone together; made by `operate`."""
+
+    def __init__(self, model: nn.Module, undo: ExitStack) -> None:
+        self.model = model
+        self._undo = undo
+
+    def swap(self, path: str, stand_in: Callable[[nn.Module], S]) -> S:
+        """Put a stand-in in the place of the module at `path` and return it."""
+        parent, _, name = path.rpartition(".")
+        children = self.model.get_submodule(parent)._modules
+        original = children[name]
+        assert original is not None
+        self._undo.callback(children.__setitem__, name, original)
+        children[name] = new = stand_in(original)
+        return new
+
+    def patch(self, module: nn.Module, name: str, value: Any) -> None:
+        """Give one object another method for a while, if its class has one of that name."""
+        if hasattr(type(module), name) and name not in module.__dict__:
+            module.__dict__[name] = value
+            self._undo.callback(module.__dict__.pop, name, None)
+
+    def read(self, point: Point, see: Callable[[Tensor], None], arity: dict[str, int] | None = None) -> None:
+        """Call `see` with the tensor at a point; note in `arity` how the module packs its output."""
+        if point.side == "in":
+            self._before(point, lambda tensor: see(tensor))
+        else:
+            self._after(point, lambda tensor: see(tensor), arity)
+
+    def write(self, point: Point, value: Tensor) -> Callable[[], int]:
+        """Replace the tensor at a point, and return a function that tells how often it was replaced."""
+        fired: list[int] = []
+
+        def replace(tensor: Tensor) -> Tensor:
+            fired.append(1)
+            return value.to(tensor.device).reshape(tensor.shape).clone()
+
+        (self._before if point.side == "in" else self._after)(point, replace)
+        return lambda: len(fired)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model; an early exit returns None."""
+        try:
+            return self.model(*args, **kwargs)
+        except Stop:
+            return None
+
+    def _before(self, point: Point, edit: Callable[[Tensor], Tensor | None]) -> None:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            new = edit(first_tensor(args, kwargs))
+            if new is None:
+                return None
+            if args and isinstance(args[0], Tensor):
+                return (new, *args[1:]), kwargs
+            return args, {**kwargs, _first_key(kwargs): new}
+
+        module = self.model.get_submodule(point.path)
+        self._undo.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _after(
+        self, point: Point, edit: Callable[[Tensor], Tensor | None], arity: dict[str, int] | None = None
+    ) -> None:
+        def hook(_: nn.Module, args: Any, output: Any) -> Any:
+            packed = isinstance(output, tuple)
+            if arity is not None:
+                arity[point.path] = len(output) if packed else 0
+            new = edit(_unpack(output))
+            return None if new is None else (new, *output[1:]) if packed else new
+
+        module = self.model.get_submodule(point.path)
+        self._undo.callback(module.register_forward_hook(hook).remove)
+
+
+@contextmanager
+def operate(model: nn.Module) -> Iterator[Surgery]:
+    """Change a model for a while: one thread at a time, gradients off, in evaluation mode.
+
+    On leaving, also by an exception, every hook is removed, every module is back in its place, and
+    modules that were training train again.
+    """
+    with _LOCKS_GUARD:
+        lock = _LOCKS.setdefault(model, threading.RLock())
+    with lock, torch.no_grad(), ExitStack() as undo:
+        training = [module for module in model.modules() if module.training]
+        undo.callback(_set_training, training, True)
+        _set_training(training, False)
+        yield Surgery(model, undo)
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The activation a module is called with: its first argument, by position or by name."""
+    return args[0] if args and isinstance(args[0], Tensor) else kwargs[_first_key(kwargs)]
+
+
+def _first_key(kwargs: dict[str, Any]) -> str:
+    if isinstance(kwargs.get("hidden_states"), Tensor):
+        return "hidden_states"
+    return next(key for key, value in kwargs.items() if isinstance(value, Tensor))
+
+
+def _unpack(output: Any) -> Tensor:
+    """The activation in a module's output: a tensor, a tuple's first, or the last hidden state."""
+    if isinstance(output, Tensor):
+        return output
+    return getattr(output, "last_hidden_state", None) if hasattr(output, "last_hidden_state") else output[0]
+
+
+def _pack(value: Tensor, arity: int) -> Any:
+    return value if arity == 0 else (value, *[None] * (arity - 1))
+
+
+def _set_training(modules: list[nn.Module], mode: bool) -> None:
+    for module in modules:
+        module.training = mode

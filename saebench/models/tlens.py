@@ -1,0 +1,121 @@
+"""A TransformerLens `HookedTransformer` as the subject, read and changed at its own hook points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saebench.errors import UserError
+from saebench.models import sites as at
+from saebench.models.sites import Site, name_of
+from saebench.models.subject import Run, Subject
+from saebench.models.surgery import Point, Stop, Surgery, operate
+
+_FINAL = Point("unembed", "in")
+
+
+class HookedSubject(Subject):
+    """A HookedTransformer; resumes with `start_at_layer`.
+
+    The weights are taken as they are: with folded norms or centred writing weights (TransformerLens'
+    defaults) activations differ from those of the original model, and so does the fingerprint.
+    """
+
+    def __init__(self, model: nn.Module, name: str, tokenizer: Any = None) -> None:
+        super().__init__(model)
+        cfg = self._config()
+        self.name = name
+        self.tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        self.d_model, self.n_layers, self.vocab_size = int(cfg.d_model), int(cfg.n_layers), int(cfg.d_vocab_out)
+        self.max_context = int(cfg.n_ctx)
+        if cfg.positional_embedding_type == "shortformer":
+            raise UserError(f"{name} has shortformer positions, which cannot be resumed from a layer.")
+        self._modules = dict(model.named_modules())
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.W_E.device  # type: ignore[union-attr,return-value]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.W_E.dtype  # type: ignore[union-attr,return-value]
+
+    def _config(self) -> Any:
+        return self.model.cfg
+
+    def _point(self, kind: str, layer: int) -> Point:
+        if kind == at.MLP_IN:
+            return Point(f"blocks.{layer}.mlp", "in")
+        return Point(name_of(kind, layer), "out")
+
+    def _absent(self, kind: str, layer: int) -> str | None:
+        if kind == at.RESID_MID and self._config().parallel_attn_mlp:
+            return "its blocks run attention and MLP in parallel, so no residual lies between them"
+        return None if self._point(kind, layer).path in self._modules else "it has no such hook point"
+
+    def _width(self, kind: str, layer: int) -> int:
+        cfg = self._config()
+        return int(cfg.n_heads * cfg.d_head) if kind == at.Z else self.d_model
+
+    def _forward(self, tokens: Tensor, sites: Sequence[Site], final: bool) -> Run:
+        points = {site.hook: self._point(site.kind, site.layer) for site in sites}
+        starts = {
+            site.hook: self._point(at.RESID_PRE, site.layer)
+            for site in sites
+            if site.kind not in at.RESIDUAL - {at.RESID_MID} and site.kind != at.EMBED
+        }
+        wanted = {*points.values(), *starts.values(), *([_FINAL] if final else [])}
+        seen: dict[Point, Tensor] = {}
+
+        def see(point: Point, tensor: Tensor) -> None:
+            seen[point] = tensor.detach().reshape(*tokens.shape, -1).clone()
+            if len(seen) == len(wanted):
+                raise Stop
+
+        with operate(self.model) as op:
+            for point in wanted:
+                op.read(point, partial(see, point))
+            self._call(op, tokens)
+        for hook, point in points.items():
+            if point not in seen:
+                raise RuntimeError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
+        acts = {hook: seen[point] for hook, point in points.items()}
+        return Run(tokens, acts, seen.get(_FINAL), {hook: seen[point] for hook, point in starts.items()})
+
+    def _resume(self, run: Run, site: Site, value: Tensor) -> Tensor:
+        got: list[Tensor] = []
+        fired = None
+
+        def finish(tensor: Tensor) -> None:
+            got.append(tensor.detach())
+            raise Stop
+
+        with operate(self.model) as op:
+            op.read(_FINAL, finish)
+            if site.kind == at.RESID_POST:
+                self._call(op, value, start_at_layer=site.layer + 1)
+            elif site.kind == at.RESID_PRE:
+                self._call(op, value, start_at_layer=site.layer)
+            else:
+                fired = op.write(self._point(site.kind, site.layer), value)
+                start = run.entering.get(site.hook)
+                self._call(op, run.tokens if start is None else start, start_at_layer=None if start is None else site.layer)
+        if not got or (fired is not None and fired() != 1):
+            raise RuntimeError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
+        return got[0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, hidden.shape[-1])
+        with torch.no_grad():
+            logits = self.model.unembed(batch)  # type: ignore[operator]
+            cap = float(self._config().output_logits_soft_cap or -1.0)
+            logits = cap * torch.tanh(logits / cap) if cap > 0 else logits
+        return logits.reshape(*hidden.shape[:-1], logits.shape[-1])
+
+    def _call(self, op: Surgery, batch: Tensor, start_at_layer: int | None = None) -> None:
+        side = {} if getattr(self.model, "tokenizer", None) is None else {"padding_side": "right"}
+        op.run(batch.clone(), return_type="logits", prepend_bos=False, start_at_layer=start_at_layer, **side)
