@@ -1,0 +1,121 @@
+"""Encoders by activation: one matrix product and one selection each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saebench.saes.coder import Coder
+from saebench.saes.codes import Codes
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x @ weight if bias is None else torch.addmm(bias, x, weight)
+
+
+@dataclass(eq=False, kw_only=True)
+class ReLU(Coder):
+    """Standard SAE and transcoder: f = relu(x W_enc + b_enc) (Bricken et al. 2023)."""
+
+    W_enc: Tensor
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`."""
+        pre = _linear(x, self.W_enc, self.b_enc)
+        return Codes.from_mask(pre > 0, pre)
+
+
+@dataclass(eq=False, kw_only=True)
+class JumpReLU(Coder):
+    """f = relu(p) where p = x W_enc + b_enc is above the threshold (Rajamanoharan et al. 2024b).
+
+    BatchTopK and Matryoshka SAEs are run this way too, with the threshold met in training.
+    """
+
+    W_enc: Tensor
+    threshold: Tensor
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`; relu(p) [p > t] fires where p > max(t, 0)."""
+        pre = _linear(x, self.W_enc, self.b_enc)
+        return Codes.from_mask(pre > self.threshold.clamp_min(0), pre)
+
+
+@dataclass(eq=False, kw_only=True)
+class TopK(Coder):
+    """f = relu of the k largest of x W_enc + b_enc (Gao et al. 2024); at most k fire."""
+
+    W_enc: Tensor
+    k: int
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`."""
+        top = _linear(x, self.W_enc, self.b_enc).topk(self.k, dim=-1, sorted=False)
+        return Codes.from_topk(top.values.relu(), top.indices, self.d_sae)
+
+
+@dataclass(eq=False, kw_only=True)
+class AbsTopK(Coder):
+    """f = the k entries of x W_enc + b_enc of largest magnitude, signs kept (arXiv 2510.00404)."""
+
+    W_enc: Tensor
+    k: int
+
+    signed = True
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`; they may be negative."""
+        pre = _linear(x, self.W_enc, self.b_enc)
+        latents = pre.abs().topk(self.k, dim=-1, sorted=False).indices
+        return Codes.from_topk(pre.gather(-1, latents), latents, self.d_sae)
+
+
+@dataclass(eq=False, kw_only=True)
+class Gated(Coder):
+    """f = [x W_enc + b_gate > 0] relu(x (W_enc exp(r_mag)) + b_mag) (Rajamanoharan et al. 2024a).
+
+    The two paths share their product, so it is made once and the magnitudes only where a gate opens.
+    """
+
+    W_enc: Tensor
+    b_gate: Tensor
+    r_mag: Tensor
+    b_mag: Tensor
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`."""
+        shared = x @ self.W_enc
+        open_gates = Codes.from_mask(shared > -self.b_gate, shared)
+        at = open_gates.latents
+        magnitudes = open_gates.values * self.r_mag.exp()[at] + self.b_mag[at]
+        return open_gates.with_values(magnitudes.relu())
+
+
+@dataclass(eq=False, kw_only=True)
+class Linear(Coder):
+    """f = x W_enc + b_enc, every latent a signed linear score (principal components)."""
+
+    W_enc: Tensor
+
+    signed = True
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`."""
+        return Codes.from_dense(_linear(x, self.W_enc, self.b_enc))
+
+
+@dataclass(eq=False, kw_only=True)
+class Identity(Coder):
+    """f = x: every channel is a latent, and the reconstruction is exact."""
+
+    signed = True
+
+    def activate(self, x: Tensor) -> Codes:
+        """The input's own channels."""
+        return Codes.from_dense(x)
+
+    def decode(self, codes: Codes | Tensor, ctx: object = None) -> Tensor:
+        """The channels themselves, bit for bit."""
+        return codes.dense() if isinstance(codes, Codes) else codes

@@ -1,0 +1,148 @@
+"""What a coder must pass before it is scored: a clear error, or a warning that stays on its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saebench.errors import UserError
+from saebench.saes.coder import Coder, SparseCoder
+from saebench.saes.codes import Codes
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights with NaN or infinity.
+
+    Raises:
+        UserError: Names the tensor and how many of its entries are bad.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite()):
+            continue
+        bad = int((~tensor.isfinite()).sum())
+        raise UserError(
+            f"{where}: {bad} of {tensor.numel()} entries of {name!r} are NaN or infinite. "
+            "The checkpoint is damaged or its training diverged: use an earlier one."
+        )
+
+
+def check_shapes(coder: Coder, where: str) -> None:
+    """Refuse weights whose sizes contradict each other.
+
+    Raises:
+        UserError: Names the tensor, its shape and the shape that the others ask for.
+    """
+    if coder.W_dec.ndim != 2:
+        raise UserError(f"{where}: 'W_dec' must be [latents, width], found shape {list(coder.W_dec.shape)}.")
+    latents, d_out, d_in = coder.d_sae, coder.d_out, coder.d_in
+    wanted = {"b_dec": (d_out,), "W_enc": (d_in, latents), "W_skip": (d_out, d_in)}
+    for name, tensor in coder.tensors().items():
+        shape = wanted.get(name, (latents,)) if name != "W_dec" else (latents, d_out)
+        if tuple(tensor.shape) != shape:
+            raise UserError(
+                f"{where}: {name!r} has shape {list(tensor.shape)}, but the other tensors ask for "
+                f"{list(shape)} (d_in {d_in}, d_out {d_out}, {latents} latents)."
+            )
+    if coder.centred and d_in != d_out:
+        raise UserError(
+            f"{where}: apply_b_dec_to_input is set, but b_dec has width {d_out} and the input {d_in}. "
+            "Set apply_b_dec_to_input to false in the configuration, as a transcoder has it."
+        )
+    k = getattr(coder, "k", None)
+    if k is not None and not 1 <= k <= latents:
+        raise UserError(f"{where}: k is {k}, but there are {latents} latents.")
+
+
+def inspect_weights(coder: Coder) -> list[str]:
+    """Warnings about weights that load but cannot be right."""
+    found: list[str] = []
+    empty = int((coder.W_dec.norm(dim=1) == 0).sum())
+    if empty:
+        found.append(f"{empty} of {coder.d_sae} decoder rows are zero")
+    silent = int(_silent(coder).sum())
+    if silent == coder.d_sae:
+        found.append("no latent can ever fire: the encoder is zero and its bias opens none")
+    elif silent:
+        found.append(f"{silent} of {coder.d_sae} latents can never fire")
+    threshold = getattr(coder, "threshold", None)
+    if threshold is not None and not bool((threshold > 0).any()):
+        found.append("the threshold is zero or unset, so this runs as a plain ReLU")
+    return found
+
+
+def _silent(coder: Coder) -> Tensor:
+    """Latents whose pre-activation is a constant that does not pass, `[F]`."""
+    if coder.W_enc is None or coder.signed:
+        return torch.zeros(coder.d_sae, dtype=torch.bool)
+    bias = getattr(coder, "b_gate", coder.b_enc)
+    bar = getattr(coder, "threshold", None)
+    level = torch.zeros(coder.d_sae, device=coder.device) if bias is None else bias
+    passes = level > (0 if bar is None else bar.clamp_min(0))
+    return (coder.W_enc.abs().amax(0) == 0) & ~passes
+
+
+def admit(coder: Coder, where: str) -> Coder:
+    """The coder with its warnings, once its weights are finite and agree.
+
+    Raises:
+        UserError: Weights with NaN or infinity, or sizes that contradict each other.
+    """
+    check_finite(coder.tensors(), where)
+    check_shapes(coder, where)
+    return coder.replace(warnings=[*coder.warnings, *inspect_weights(coder)])
+
+
+def check_fits(coder: SparseCoder, width_in: int, width_out: int) -> None:
+    """Refuse a coder whose widths are not those of the model's hooks.
+
+    Raises:
+        UserError: Names the SAE, the hook, both widths and the likely causes.
+    """
+    for side, hook, own, site in (
+        ("input", coder.hook_in, coder.d_in, width_in),
+        ("output", coder.hook_out, coder.d_out, width_out),
+    ):
+        if own != site:
+            raise UserError(
+                f"SAE {coder.name!r} has {side} width {own}, but {hook} of this model has width {site}. "
+                "Was it trained on another model or another hook? Pass the right one with hook= or --model."
+            )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a coder does on a probe batch, beside what it declares.
+
+    Attributes:
+        l0: Mean number of latents that fire on a token.
+        explained_variance: 1 - sum ||y - y^||^2 / sum ||y - mean y||^2.
+        silent: Share of latents that fired on no token of the batch.
+        warnings: Contradictions between the two.
+    """
+
+    l0: float
+    explained_variance: float
+    silent: float
+    warnings: list[str]
+
+
+def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None) -> Measured:
+    """Measure a coder on a probe batch `x [n, d_in]` (and target `y [n, d_out]` if it is not x)."""
+    y = x if y is None else y
+    codes: Codes = coder.encode(x)
+    error = (coder.decode(codes) - y.to(x.device)).double().square().sum()
+    spread = (y - y.mean(0)).double().square().sum()
+    l0 = float(codes.l0.double().mean())
+    explained = float(1 - error / spread)
+    warnings: list[str] = []
+    declared = coder.metadata.get("l0") or coder.metadata.get("k")
+    if declared and not 0.5 <= l0 / float(declared) <= 2:
+        warnings.append(f"measured L0 is {l0:.1f}, declared {float(declared):g}: wrong hook or normalisation?")
+    if l0 == 0:
+        warnings.append("no latent fires on the probe batch")
+    if explained < 0:
+        warnings.append(f"explains less variance than the mean does ({explained:.2f}): wrong hook or input?")
+    return Measured(l0, explained, float((codes.fires == 0).double().mean()), warnings)

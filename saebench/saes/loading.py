@@ -1,0 +1,236 @@
+"""One door for every SAE: references, paths and objects become coders with names, hooks and checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saebench.errors import UserError, unknown
+from saebench.saes.coder import Coder, SparseCoder
+from saebench.saes.recipes import DERIVED, Recipe, parse
+
+SCHEMES = ("world", "saelens", "hf", "baseline", "null")
+"""What may stand before the colon of a reference."""
+
+
+def load_sae(
+    ref: Any,
+    *,
+    hook: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | str | None = None,
+    offline: bool = False,
+    name: str | None = None,
+    seed: int = 0,
+) -> Any:
+    """Load a SAE, check it, and say where it belongs.
+
+    Args:
+        ref: `world:NAME`, a local file or directory, `saelens:RELEASE/ID`,
+            `hf:OWNER/REPO[/PATH][@REV]`, `baseline:identity`, `baseline:pca[-K]`, `null:random[-K]`,
+            `null:untrained@REF`, `null:shuffled@REF`, or an object with encode and decode.
+        hook: Hook it reads and reconstructs, `IN -> OUT` for a transcoder; overrides what it declares.
+        device: `auto` is CUDA where there is one, else the CPU.
+        dtype: Precision of its products, single if None.
+        offline: Never use the network.
+        name: Label on rows and boards, the reference's last part if None.
+        seed: Seed of a null that is drawn.
+
+    Returns:
+        A `SparseCoder`; a `Recipe`, which has `fit(activations)`, for what is fitted to activations.
+
+    Raises:
+        UserError: Nothing there, not readable, damaged, unknown, or without a hook.
+    """
+    if isinstance(ref, Recipe):
+        return dataclasses.replace(ref, name=name or ref.name, hook=hook or ref.hook)
+    where, precision = _device(device), _dtype(dtype)
+    if isinstance(ref, (str, Path)):
+        scheme, rest = _split(str(ref))
+        if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
+            return parse(str(ref), hook=hook or "", name=name, seed=seed)
+        coder = _load_reference(scheme, rest, str(ref), hook=hook, offline=offline, seed=seed)
+        coder = _label(coder, ref=str(ref), name=name or _short(scheme, rest))
+    else:
+        coder = _load_object(ref, name)
+        coder = _label(coder, name=name) if name else coder
+    coder = _hooked(coder, hook)
+    if not isinstance(coder, Coder):  # a foreign object stays as it is unless told otherwise
+        where, precision = (None if str(device) == "auto" else where), (precision if dtype else None)
+    return coder.to(device=where, dtype=precision)
+
+
+def resolve(refs: Any, **options: Any) -> list[Any]:
+    """Coders (and recipes) of several references, under unique names.
+
+    Args:
+        refs: A reference or object, a sequence of them, or a mapping from names to them. A string
+            `NAME=REF` gives a name too.
+        **options: What `load_sae` takes.
+
+    Raises:
+        UserError: Two different SAEs of one name. The same SAE given twice is kept once.
+    """
+    if isinstance(refs, Mapping):
+        wanted = [(name, ref) for name, ref in refs.items()]
+    else:
+        wanted = [_named(ref) for ref in (refs if _is_sequence(refs) else [refs])]
+    found: dict[str, Any] = {}
+    for name, ref in wanted:
+        coder = load_sae(ref, **{**options, "name": name or options.get("name")})
+        other = found.get(coder.name)
+        if other is None:
+            found[coder.name] = coder
+        elif _identity(other) != _identity(coder):
+            raise UserError(
+                f"Two different SAEs are named {coder.name!r}: {other.ref} and {coder.ref}. "
+                "Give one of them another name: NAME=REF, or load_sae(ref, name=...)."
+            )
+    return list(found.values())
+
+
+def _identity(coder: Any) -> Any:
+    return coder if isinstance(coder, Recipe) else (coder.fingerprint, coder.hook_in, coder.hook_out)
+
+
+def _is_sequence(refs: Any) -> bool:
+    return isinstance(refs, (list, tuple, set, frozenset)) or (
+        isinstance(refs, Iterable) and not isinstance(refs, (str, Path)) and not hasattr(refs, "encode")
+    )
+
+
+def _named(ref: Any) -> tuple[str | None, Any]:
+    if isinstance(ref, str) and "=" in ref and not Path(ref).exists():
+        name, _, rest = ref.partition("=")
+        if name and rest and "/" not in name and ":" not in name:
+            return name, rest
+    return None, ref
+
+
+def _split(ref: str) -> tuple[str, str]:
+    scheme, colon, rest = ref.partition(":")
+    if colon and not Path(ref).exists() and len(scheme) > 1:
+        if scheme not in SCHEMES:
+            raise unknown("kind of SAE reference", scheme, SCHEMES)
+        return scheme, rest
+    return "path", ref
+
+
+def _load_reference(
+    scheme: str, rest: str, ref: str, *, hook: str | None, offline: bool, seed: int
+) -> SparseCoder:
+    from saebench.saes import formats, hub, saelens
+
+    if scheme == "path":
+        return formats.load_path(Path(rest).expanduser())
+    if scheme == "world":
+        return formats.load_path(_world(rest))
+    if scheme == "hf":
+        path, commit = hub.fetch(rest, offline=offline)
+        coder = formats.load_path(path)
+        coder.metadata["revision"] = commit
+        return coder
+    if scheme == "saelens":
+        release, slash, sae_id = rest.partition("/")
+        if not slash or not sae_id:
+            raise UserError(f"{ref}: write saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre.")
+        return _load_object(saelens.from_release(release, sae_id, offline=offline), rest)
+    return _derived(rest, hook=hook, offline=offline, seed=seed)
+
+
+def _derived(rest: str, *, hook: str | None, offline: bool, seed: int) -> Coder:
+    from saebench.saes import nulls
+
+    kind, at, base = rest.partition("@")
+    if not at or not base:
+        raise UserError(f"null:{rest} needs the SAE it is made of: null:{kind}@REF.")
+    coder = nulls.native(load_sae(base, hook=hook, device="cpu", offline=offline), kind)
+    return (nulls.untrained if kind == "untrained" else nulls.shuffled)(coder, seed=seed)
+
+
+def _world(name: str) -> Path:
+    from saebench.data.world import SAES_DIR, sae_names
+
+    known = list(sae_names())
+    if name not in known:
+        raise unknown("SAE of the world", name, known)
+    return Path(SAES_DIR) / name
+
+
+def _load_object(obj: Any, name: str | None) -> SparseCoder:
+    from saebench.saes import probing, saelens
+
+    if isinstance(obj, Coder) or isinstance(obj, SparseCoder):
+        return obj
+    label = name or type(obj).__name__
+    coder = saelens.from_object(obj, label)
+    return probing.wrap(obj, name=label) if coder is None else _label(coder, ref=f"object:{type(obj).__name__}", name=label)
+
+
+def _hooked(coder: SparseCoder, hook: str | None) -> SparseCoder:
+    """The coder at the hooks that were asked for, or at those it declares."""
+    metadata = coder.metadata
+    hook_in = coder.hook_in or metadata.get("hook_name") or ""
+    hook_out = coder.hook_out or metadata.get("hook_name_out") or hook_in
+    if hook:
+        asked_in, arrow, asked_out = (part.strip() for part in hook.partition("->"))
+        moved = hook_out if hook_out != hook_in and asked_in == hook_in else asked_in
+        hook_in, hook_out = asked_in, asked_out if arrow else moved
+    if not hook_in or not hook_out:
+        raise UserError(
+            f"SAE {coder.name!r} does not say which hook it belongs to. "
+            "Pass it, such as hook='blocks.8.hook_resid_post' (or 'IN -> OUT' for a transcoder)."
+        )
+    if (hook_in, hook_out) == (coder.hook_in, coder.hook_out):
+        return coder
+    return _label(coder, hook_in=hook_in, hook_out=hook_out)
+
+
+def _label(coder: Any, **labels: Any) -> Any:
+    """The coder with other labels; a foreign one that is no dataclass is labelled in place."""
+    if hasattr(coder, "replace"):
+        return coder.replace(**labels)
+    for key, value in labels.items():
+        setattr(coder, key, value)
+    return coder
+
+
+def _short(scheme: str, rest: str) -> str:
+    if scheme != "path":
+        return rest
+    path = Path(rest).expanduser().resolve()
+    return path.parent.name if path.is_file() else path.name
+
+
+def _device(device: str | torch.device) -> torch.device:
+    """The device asked for.
+
+    Raises:
+        UserError: It is not there.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise unknown("device", str(device), ["auto", "cpu", "cuda", "cuda:0", "mps"]) from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    count = torch.cuda.device_count() if asked.type == "cuda" else 1
+    if not there.get(asked.type, True) or (asked.index or 0) >= max(count, 1):
+        raise UserError(f"Device {str(device)!r} was asked for, but it is not here. Use device='auto' or 'cpu'.")
+    return asked
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    names = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is None or dtype == "auto":
+        return torch.float32
+    if dtype.removeprefix("torch.") not in names:
+        raise unknown("dtype", dtype, names)
+    return names[dtype.removeprefix("torch.")]
