@@ -19,8 +19,6 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class ReLU(Coder):
     """Standard SAE and transcoder: f = relu(x W_enc + b_enc) (Bricken et al. 2023)."""
 
-    W_enc: Tensor
-
     def activate(self, x: Tensor) -> Codes:
         """Codes of prepared input `[n, d_in]`."""
         pre = _linear(x, self.W_enc, self.b_enc)
@@ -34,7 +32,6 @@ class JumpReLU(Coder):
     BatchTopK and Matryoshka SAEs are run this way too, with the threshold met in training.
     """
 
-    W_enc: Tensor
     threshold: Tensor
 
     def activate(self, x: Tensor) -> Codes:
@@ -47,7 +44,6 @@ class JumpReLU(Coder):
 class TopK(Coder):
     """f = relu of the k largest of x W_enc + b_enc (Gao et al. 2024); at most k fire."""
 
-    W_enc: Tensor
     k: int
 
     def activate(self, x: Tensor) -> Codes:
@@ -60,7 +56,6 @@ class TopK(Coder):
 class AbsTopK(Coder):
     """f = the k entries of x W_enc + b_enc of largest magnitude, signs kept (arXiv 2510.00404)."""
 
-    W_enc: Tensor
     k: int
 
     signed = True
@@ -79,7 +74,6 @@ class Gated(Coder):
     The two paths share their product, so it is made once and the magnitudes only where a gate opens.
     """
 
-    W_enc: Tensor
     b_gate: Tensor
     r_mag: Tensor
     b_mag: Tensor
@@ -96,8 +90,6 @@ class Gated(Coder):
 @dataclass(eq=False, kw_only=True)
 class Linear(Coder):
     """f = x W_enc + b_enc, every latent a signed linear score (principal components)."""
-
-    W_enc: Tensor
 
     signed = True
 

@@ -30,7 +30,7 @@ class Moments:
         self.origin: Tensor | None = None
 
     def add(self, x: Tensor) -> None:
-        """Add activations `[n, d]`; sums are kept about the first batch's mean, so that a large mean costs no digits."""
+        """Add activations `[n, d]`; sums are kept about the first batch's mean, which saves digits."""
         x = x.detach().double()
         if self.origin is None:
             self.origin = x.mean(0).cpu()
@@ -67,9 +67,7 @@ def moments(activations: Tensor | Iterable[Tensor]) -> Moments:
     return found
 
 
-def pca(
-    activations: Tensor | Iterable[Tensor], k: int | None = None, *, hook: str = "", name: str = ""
-) -> Linear:
+def pca(activations: Tensor | Iterable[Tensor], k: int | None = None, *, hook: str = "", name: str = "") -> Linear:
     """Principal components as latents: f = (x - mean) V, x^ = f V^T + mean.
 
     The components are the eigenvectors of the covariance, largest variance first, each with its

@@ -1,4 +1,4 @@
-"""The contract of a sparse coder, and the base class of the coders that are a dictionary of rows."""
+"""The base class of the coders that are a dictionary: a row of the decoder for each latent."""
 
 from __future__ import annotations
 
@@ -7,90 +7,19 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from saebench.errors import UserError
 from saebench.saes.codes import Codes
+from saebench.saes.protocol import Role
 
 Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
 """What is done to each token before encoding: nothing, zero mean and unit deviation, norm sqrt(d)."""
 
-Role = Literal["sae", "null", "baseline"]
-"""What the coder is on a board: a trained SAE, a control that knows nothing, a simple baseline."""
-
 C = TypeVar("C", bound="Coder")
-
-
-@runtime_checkable
-class SparseCoder(Protocol):
-    """Anything that turns activations into sparse codes and codes into activations.
-
-    Attributes:
-        W_dec: `[F, d_out]`, a row a latent; None where the decoder is not linear.
-        W_enc: `[d_in, F]`, a column a latent; None where there is no such matrix.
-        b_dec: `[d_out]`, what is decoded when no latent fires.
-        d_in: Width of the input. `d_out`: width of the output. `d_sae`: number of latents, F.
-        hook_in: Hook that is encoded. `hook_out`: hook that is reconstructed.
-        signed: Codes may be negative.
-        needs_sequence: Encoding a token needs the tokens before it.
-        linear_decoder: With `ctx` held, the output moves by `value * W_dec[latent]` (times
-            `ctx["scale"]` where the coder is normalised).
-        normalised: Each token is rescaled before encoding and back after decoding.
-        architecture: The field's name for it: `topk`, `gated`, `batchtopk` ...
-        name: Unique label. `ref`: the reference it was loaded from.
-        role: sae, null or baseline.
-        metadata: Declared facts: model_name, k, l0, seed, context_size ...
-        warnings: What the load gate found suspicious.
-        fingerprint: 16 hex digits of the weights, settings and hooks.
-    """
-
-    W_dec: Tensor | None
-    W_enc: Tensor | None
-    b_dec: Tensor | None
-    hook_in: str
-    hook_out: str
-    architecture: str
-    name: str
-    ref: str
-    role: Role
-    metadata: dict[str, Any]
-    warnings: list[str]
-
-    @property
-    def d_in(self) -> int: ...
-    @property
-    def d_out(self) -> int: ...
-    @property
-    def d_sae(self) -> int: ...
-    @property
-    def signed(self) -> bool: ...
-    @property
-    def needs_sequence(self) -> bool: ...
-    @property
-    def linear_decoder(self) -> bool: ...
-    @property
-    def normalised(self) -> bool: ...
-    @property
-    def fingerprint(self) -> str: ...
-
-    def encode(self, x: Tensor) -> Codes:
-        """Codes of activations `[n, d_in]`."""
-        ...
-
-    def decode(self, codes: Codes | Tensor, ctx: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Activations `[n, d_out]` of codes, with the context that encode left in them."""
-        ...
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The full forward: skip connections and normalisation included, `[n, d_out]`."""
-        ...
-
-    def to(self, *, device: Any = None, dtype: Any = None) -> SparseCoder:
-        """The same coder on another device or in another dtype."""
-        ...
 
 
 @dataclass(eq=False, kw_only=True)
@@ -102,8 +31,8 @@ class Coder:
     """
 
     W_dec: Tensor
+    W_enc: Tensor
     b_dec: Tensor
-    W_enc: Tensor | None = None
     b_enc: Tensor | None = None
     W_skip: Tensor | None = None
     """`[d_out, d_in]`, applied to the raw input and added to the output."""
@@ -130,7 +59,7 @@ class Coder:
     @property
     def d_in(self) -> int:
         """Width of the input."""
-        return self.W_dec.shape[1] if self.W_enc is None else self.W_enc.shape[0]
+        return self.W_enc.shape[0]
 
     @property
     def d_out(self) -> int:

@@ -57,9 +57,7 @@ class Codes:
         return cls(offsets, latents, values.reshape(-1)[flat], width, ctx)
 
     @classmethod
-    def from_topk(
-        cls, values: Tensor, indices: Tensor, width: int, ctx: Mapping[str, Tensor] | None = None
-    ) -> Codes:
+    def from_topk(cls, values: Tensor, indices: Tensor, width: int, ctx: Mapping[str, Tensor] | None = None) -> Codes:
         """Codes of `values [n, k]` at latents `indices [n, k]` without repeats; zeros are dropped."""
         n, k = values.shape
         fires = values != 0
@@ -67,9 +65,7 @@ class Codes:
             offsets = torch.arange(0, n * k + 1, k, device=values.device) if k else _zeros(n + 1, values)
             return cls(offsets, indices.reshape(-1), values.reshape(-1), width, ctx)
         kept = fires.reshape(-1).nonzero().view(-1)
-        return cls(
-            _row_starts(kept, n, k), indices.reshape(-1)[kept], values.reshape(-1)[kept], width, ctx
-        )
+        return cls(_row_starts(kept, n, k), indices.reshape(-1)[kept], values.reshape(-1)[kept], width, ctx)
 
     @classmethod
     def cat(cls, parts: Sequence[Codes]) -> Codes:

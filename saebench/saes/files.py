@@ -45,8 +45,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"Cannot read {path}: {error}. The file is cut short or is no safetensors file; "
-            "download or save it again."
+            f"Cannot read {path}: {error}. The file is cut short or is no safetensors file; download or save it again."
         ) from error
 
 

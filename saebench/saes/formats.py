@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saebench.errors import UserError
-from saebench.saes.coder import SparseCoder
+from saebench.saes.protocol import SparseCoder
 
 GROUP = "saebench.saes"
 """Entry-point group of loaders: each names a `Format`."""

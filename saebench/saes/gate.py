@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from saebench.errors import UserError
-from saebench.saes.coder import Coder, SparseCoder
+from saebench.saes.coder import Coder
 from saebench.saes.codes import Codes
+from saebench.saes.protocol import SparseCoder
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
@@ -75,7 +76,7 @@ def inspect_weights(coder: Coder) -> list[str]:
 
 def _silent(coder: Coder) -> Tensor:
     """Latents whose pre-activation is a constant that does not pass, `[F]`."""
-    if coder.W_enc is None or coder.signed:
+    if coder.signed:
         return torch.zeros(coder.d_sae, dtype=torch.bool)
     bias = getattr(coder, "b_gate", coder.b_enc)
     bar = getattr(coder, "threshold", None)

@@ -35,7 +35,7 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo, path, revision = split(ref)
-    wanted = [path, *(f"{path}/{pattern}" for pattern in PATTERNS)] if path else list(PATTERNS)
+    wanted: list[str] = [path, *(f"{path}/{pattern}" for pattern in PATTERNS)] if path else list(PATTERNS)
     try:
         root = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
     except LocalEntryNotFoundError as error:
@@ -43,7 +43,9 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
         raise UserError(f"Cannot get hf:{ref}: {why}. Fetch it once with a network, or give a local path.") from error
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"Cannot get hf:{ref}: {first}. Check the name, and `hf auth login` if it is private.") from error
+        raise UserError(
+            f"Cannot get hf:{ref}: {first}. Check the name, and `hf auth login` if it is private."
+        ) from error
     found = root / path if path else root
     if not found.exists():
         raise UserError(f"hf:{ref}: repository {repo} has no {path!r} with a configuration or weights in it.")

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from saebench.errors import UserError, unknown
-from saebench.saes.coder import Coder, SparseCoder
+from saebench.saes.coder import Coder
+from saebench.saes.protocol import SparseCoder
 from saebench.saes.recipes import DERIVED, Recipe, parse
 
 SCHEMES = ("world", "saelens", "hf", "baseline", "null")
@@ -120,9 +121,7 @@ def _split(ref: str) -> tuple[str, str]:
     return "path", ref
 
 
-def _load_reference(
-    scheme: str, rest: str, ref: str, *, hook: str | None, offline: bool, seed: int
-) -> SparseCoder:
+def _load_reference(scheme: str, rest: str, ref: str, *, hook: str | None, offline: bool, seed: int) -> SparseCoder:
     from saebench.saes import formats, hub, saelens
 
     if scheme == "path":
@@ -137,7 +136,9 @@ def _load_reference(
     if scheme == "saelens":
         release, slash, sae_id = rest.partition("/")
         if not slash or not sae_id:
-            raise UserError(f"{ref}: write saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre.")
+            raise UserError(
+                f"{ref}: write saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre."
+            )
         return _load_object(saelens.from_release(release, sae_id, offline=offline), rest)
     return _derived(rest, hook=hook, offline=offline, seed=seed)
 
@@ -164,11 +165,13 @@ def _world(name: str) -> Path:
 def _load_object(obj: Any, name: str | None) -> SparseCoder:
     from saebench.saes import probing, saelens
 
-    if isinstance(obj, Coder) or isinstance(obj, SparseCoder):
+    if isinstance(obj, (Coder, SparseCoder)):
         return obj
     label = name or type(obj).__name__
     coder = saelens.from_object(obj, label)
-    return probing.wrap(obj, name=label) if coder is None else _label(coder, ref=f"object:{type(obj).__name__}", name=label)
+    if coder is None:
+        return probing.wrap(obj, name=label)
+    return coder.replace(ref=f"object:{type(obj).__name__}", name=label)
 
 
 def _hooked(coder: SparseCoder, hook: str | None) -> SparseCoder:

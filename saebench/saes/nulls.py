@@ -13,7 +13,8 @@ from torch import Tensor
 from saebench.errors import UserError
 from saebench.saes.architectures import TopK
 from saebench.saes.baselines import moments
-from saebench.saes.coder import Coder, SparseCoder
+from saebench.saes.coder import Coder
+from saebench.saes.protocol import SparseCoder
 
 C = TypeVar("C", bound=Coder)
 
@@ -76,11 +77,10 @@ def untrained(coder: C, *, seed: int = 0) -> C:
     fresh = torch.randn(coder.d_sae, coder.d_out, generator=_generator(seed, "decoder"))
     rows = _unit(fresh).to(coder.W_dec) * coder.W_dec.norm(dim=1, keepdim=True)
     changes: dict[str, Tensor] = {"W_dec": rows}
-    if coder.W_enc is not None:
-        if coder.d_in != coder.d_out:
-            fresh = torch.randn(coder.d_sae, coder.d_in, generator=_generator(seed, "encoder"))
-        norms = coder.W_enc.norm(dim=0, keepdim=True)
-        changes["W_enc"] = (_unit(fresh).T.to(coder.W_enc) * norms).contiguous()
+    if coder.d_in != coder.d_out:
+        fresh = torch.randn(coder.d_sae, coder.d_in, generator=_generator(seed, "encoder"))
+    norms = coder.W_enc.norm(dim=0, keepdim=True)
+    changes["W_enc"] = (_unit(fresh).T.to(coder.W_enc) * norms).contiguous()
     if coder.W_skip is not None:
         changes["W_skip"] = torch.zeros_like(coder.W_skip)
     return _null(coder, "untrained", seed, changes)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from saebench.errors import UserError, unknown
-from saebench.saes.coder import Coder, Role
+from saebench.saes.coder import Coder
+from saebench.saes.protocol import Role
 
 FITTED = {"baseline": ("identity", "pca"), "null": ("random",)}
 """Kinds that are fitted to activations."""
@@ -40,9 +41,7 @@ class Recipe:
     name: str
     seed: int = 0
 
-    def fit(
-        self, activations: Tensor | Iterable[Tensor], *, hook: str = "", width: int | None = None
-    ) -> Coder:
+    def fit(self, activations: Tensor | Iterable[Tensor], *, hook: str = "", width: int | None = None) -> Coder:
         """The coder fitted to activations `[n, d]`, given whole or in batches.
 
         Args:
@@ -76,4 +75,5 @@ def parse(ref: str, *, hook: str = "", name: str | None = None, seed: int = 0) -
         raise unknown(role, rest, [*FITTED[role], *(f"{d}@REF" for d in DERIVED if role == "null")])
     if k is not None and (kind == "identity" or not k.isdecimal() or int(k) < 1):
         raise UserError(f"{ref}: write {role}:{kind}" + ("." if kind == "identity" else " or with -K, K from 1."))
-    return Recipe(ref, "baseline" if role == "baseline" else "null", kind, int(k) if k else None, hook, name or rest, seed)
+    kept = int(k) if k else None
+    return Recipe(ref, "baseline" if role == "baseline" else "null", kind, kept, hook, name or rest, seed)

@@ -11,36 +11,17 @@ from typing import Any
 from torch import Tensor
 
 from saebench.errors import UserError, unknown
-from saebench.saes.architectures import AbsTopK, Gated, JumpReLU, ReLU, TopK
-from saebench.saes.coder import Coder, SparseCoder
+from saebench.saes.architectures import AbsTopK, JumpReLU, TopK
+from saebench.saes.coder import Coder
 from saebench.saes.files import read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
+from saebench.saes.protocol import SparseCoder
+from saebench.saes.saelens_config import CLASSES, check_declared, facts, modern, not_supported, whole
 
 CONFIG = "cfg.json"
 WEIGHTS = ("sae_weights.safetensors", "sae_weights.pt")
 SCALER = "activation_scaler.json"
-
-CLASSES: dict[str, type[Coder]] = {
-    "standard": ReLU,
-    "gated": Gated,
-    "topk": TopK,
-    "abstopk": AbsTopK,
-    "jumprelu": JumpReLU,
-    "batchtopk": JumpReLU,
-    "matryoshka_batchtopk": JumpReLU,
-    "transcoder": ReLU,
-    "skip_transcoder": ReLU,
-    "jumprelu_transcoder": JumpReLU,
-    "jumprelu_skip_transcoder": JumpReLU,
-}
-"""Architectures run by their own equations here; `matching_pursuit` is run by SAELens itself."""
-
-RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index",
-           "activation_fn_str": "activation_fn"}  # fmt: skip
-"""Keys of configurations from before SAELens 6."""
-
-TOP = ("b_enc", "W_enc", "W_dec", "b_dec", "threshold", "b_gate", "r_mag", "b_mag", "W_skip")
 
 
 def detect(path: Path) -> bool:
@@ -99,15 +80,14 @@ def build(
     if architecture not in CLASSES:
         raise not_supported(architecture, where)
     weights = {name: _single(t) for name, t in tensors.items()}
-    _check_declared(config, weights, where)
+    check_declared(config, weights, where)
     rescaled = bool(config.get("rescale_acts_by_decoder_norm"))
     weights = _prepare(weights, config, where, rescaled=rescaled)
     weights, normalise = _fold_norm(weights, config, where, scaling_factor)
     kind = CLASSES[architecture]
-    fields = {name: weights[name] for name in TOP if name in weights}
-    fields = {name: fields[name] for name in fields if name in kind.__dataclass_fields__}
+    fields: dict[str, Any] = {name: weights[name] for name in kind.__dataclass_fields__ if name in weights}
     if kind in (TopK, AbsTopK):
-        fields["k"] = _whole(config.get("k"), where)
+        fields["k"] = whole(config.get("k"), where)
     trained_as = config["metadata"].get("training_architecture")
     coder = kind(
         **fields,
@@ -117,46 +97,9 @@ def build(
         architecture=trained_as if trained_as in CLASSES else architecture,
         hook_in=config["metadata"].get("hook_name") or "",
         hook_out=config["metadata"].get("hook_name_out") or config["metadata"].get("hook_name") or "",
-        metadata=_metadata(config),
+        metadata=facts(config),
     )
     return admit(coder, where)
-
-
-def modern(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A configuration with today's keys, whatever version of SAELens wrote it.
-
-    Raises:
-        UserError: An activation function other than ReLU and TopK.
-    """
-    new = {RENAMED.get(key, key): value for key, value in config.items()}
-    new["architecture"] = new.get("architecture") or "standard"
-    activation = new.get("activation_fn") or "relu"
-    if activation == "topk":
-        new["architecture"] = "topk"
-        new["k"] = (new.get("activation_fn_kwargs") or {}).get("k", new.get("k"))
-    elif activation != "relu":
-        raise unknown(f"activation function in {where}:", str(activation), ["relu", "topk"])
-    old = new.get("normalize_activations")
-    new["normalize_activations"] = "expected_average_only_in" if old is True else old or "none"
-    top = {key: value for key, value in new.items() if key not in ("metadata", "device")}
-    metadata = {key: value for key, value in (new.get("metadata") or {}).items() if value is not None}
-    new["metadata"] = {**{k: top[k] for k in DECLARED if top.get(k) is not None}, **metadata}
-    return new
-
-
-DECLARED = ("model_name", "hook_name", "hook_name_out", "hook_head_index", "hf_hook_name", "hf_hook_name_out",
-            "context_size", "prepend_bos", "dataset_path", "neuronpedia_id", "seed", "k", "sae_lens_version",
-            "model_from_pretrained_kwargs", "exclude_special_tokens")  # fmt: skip
-"""What is copied from the top level of a configuration, where old versions kept it."""
-
-
-def _metadata(config: Mapping[str, Any]) -> dict[str, Any]:
-    facts = dict(config["metadata"])
-    details = facts.get("training_architecture_details") or {}
-    if "k" not in facts and details.get("k") is not None:
-        facts["k"] = details["k"]
-    facts["inference_architecture"] = config["architecture"]
-    return facts
 
 
 def _single(tensor: Tensor) -> Tensor:
@@ -165,15 +108,11 @@ def _single(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.element_size() < 4 else tensor
 
 
-def _prepare(
-    weights: dict[str, Tensor], config: Mapping[str, Any], where: str, *, rescaled: bool
-) -> dict[str, Tensor]:
+def _prepare(weights: dict[str, Tensor], config: Mapping[str, Any], where: str, *, rescaled: bool) -> dict[str, Tensor]:
     """Tensors of training checkpoints and old versions, turned into those of inference."""
     missing = [name for name in ("W_enc", "W_dec", "b_dec") if name not in weights]
     if missing:
-        raise UserError(
-            f"{where}: {missing[0]!r} is missing among its tensors ({', '.join(sorted(weights))})."
-        )
+        raise UserError(f"{where}: {missing[0]!r} is missing among its tensors ({', '.join(sorted(weights))}).")
     out = dict(weights)
     norms = out["W_dec"].norm(dim=-1).clamp_min(1e-8)
     if rescaled:  # top-k compares activations in units of the decoder norm; folding keeps that
@@ -235,47 +174,20 @@ def _fold_norm(
     )
 
 
-def _check_declared(config: Mapping[str, Any], weights: Mapping[str, Tensor], where: str) -> None:
-    """Refuse a configuration whose sizes are not those of the tensors."""
-    found: dict[str, int] = {}
-    for name, low, high in (("W_enc", "d_in", "d_sae"), ("W_dec", "d_sae", "d_out")):
-        if name in weights and weights[name].ndim == 2:
-            found[low], found[high] = weights[name].shape
-    for key, size in found.items():
-        declared = config.get(key)
-        if declared is not None and int(declared) != size:
-            raise UserError(f"{where}: the configuration says {key} is {declared}, but its tensors have {size}.")
-
-
-def _whole(k: Any, where: str) -> int:
-    if not isinstance(k, (int, float)) or k != int(k) or k < 1:
-        raise UserError(f"{where}: a top-k SAE needs a whole number k of at least 1, found {k!r}.")
-    return int(k)
-
-
-def not_supported(architecture: str, where: str) -> UserError:
-    if architecture == "temporal":
-        return UserError(
-            f"{where}: a temporal SAE encodes a token from the tokens before it, which is not supported yet. "
-            f"Supported: {', '.join(CLASSES)}, matching_pursuit."
-        )
-    return unknown(f"architecture in {where}:", architecture, [*CLASSES, "matching_pursuit"])
-
-
 def from_object(obj: Any, where: str) -> Coder | None:
     """Coder of a `sae_lens` object with the equations above, or None if it is not one of them.
 
     The object is read, never run, so statistics that it keeps between calls cannot mix.
     """
-    config = getattr(obj, "cfg", None)
+    config: Any = getattr(obj, "cfg", None)
     if not hasattr(config, "to_dict") or not callable(getattr(obj, "state_dict", None)):
         return None
-    facts = config.to_dict()
-    if facts.get("architecture") == "temporal":
+    declared = config.to_dict()
+    if declared.get("architecture") == "temporal":
         raise not_supported("temporal", where)
-    if facts.get("architecture") not in CLASSES or "normalize_activations" not in facts:
+    if declared.get("architecture") not in CLASSES or "normalize_activations" not in declared:
         return None
-    return build(facts, obj.state_dict(), where=where)
+    return build(declared, obj.state_dict(), where=where)
 
 
 def _through_saelens(folder: Path) -> SparseCoder:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from saebench.errors import UserError
-from saebench.saes.coder import Role, fingerprint
+from saebench.saes.coder import fingerprint
 from saebench.saes.codes import Codes
 from saebench.saes.gate import check_finite
+from saebench.saes.protocol import Role
 
 TROUBLE = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError, NotImplementedError)
 """What a foreign encode, decode or forward raises when it is called in a way it does not know."""
@@ -66,7 +67,10 @@ class Wrapped:
         x = x.to(self.device, self.dtype)
         codes = run_encode(self.inner, x)[0]
         if self.adds_rest:
-            codes.ctx["rest"] = run_forward(self.inner, x, self.d_out) - self._decode(codes)
+            whole = run_forward(self.inner, x, self.d_out)
+            if whole is None:
+                raise UserError(f"The forward of SAE {self.name!r} gave no reconstruction of {len(x)} tokens.")
+            codes.ctx["rest"] = whole - self._decode(codes)
         return codes
 
     def decode(self, codes: Codes | Tensor, ctx: Mapping[str, Tensor] | None = None) -> Tensor:
