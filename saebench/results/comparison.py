@@ -57,7 +57,7 @@ class Line:
 
     @property
     def method(self) -> str:
-        """"paired", "independent", "unpaired", "exact" or ""."""
+        """How the two sides were held together (see `Contrast`)."""
         return self.contrast.method if self.contrast else ""
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from saebench.errors import UserError
 from saebench.results.intervals import LEVEL, two_sided
 from saebench.results.pairing import Cell
-from saebench.results.row import Row
 from saebench.results.resample import Draws, draw_pair
+from saebench.results.row import Row
 from saebench.results.statistics import subtract
 from saebench.results.sums import join_sums
 

@@ -96,7 +96,9 @@ def _entry(entry: Any, where: str) -> GateEntry:
         raise unknown(f"direction in {where}:", str(direction), typing.get_args(Direction))
     tolerance = entry.get("tolerance", 0.0)
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
-        raise UserError(f"{_capital(where)}: tolerance is {tolerance!r}; give a number of 0 or more, in the metric's unit.")
+        raise UserError(
+            f"{_capital(where)}: tolerance is {tolerance!r}; give a number of 0 or more, in the metric's unit."
+        )
     chosen = entry.get("slice")
     return GateEntry(entry["metric"], None if chosen is None else str(chosen), direction, float(tolerance))
 

@@ -54,7 +54,7 @@ def text(comparison: Comparison) -> str:
         parts.append(f"A: {pair[0]}\nB: {pair[1]}\n")
         rows = [HEADERS, *(_cells(line) for line in lines)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
-        parts += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        parts += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         parts += [f"  {_name(line)}: {line.reason}" for line in lines if line.reason]
         parts.append("")
     parts += [f"only in {side}: {', '.join(names)}" for side, names in _lonely(comparison)]

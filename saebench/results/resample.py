@@ -72,11 +72,12 @@ def draw(
     fields = {name: np.asarray(array, np.float64) for name, array in sums.items()}
     totals = {name: array.sum(axis=0) for name, array in fields.items()}
     value = np.asarray(metric.compute(totals), np.float64)
+    value = np.where(np.isfinite(value), value, np.nan)
     kept = _occupied(fields) if kept is None else kept
     n = int(kept.sum())
     if metric.units == "none" or n < 2:
         empty = np.empty((0, *value.shape))
-        reason = "" if metric.units == "none" else f"no interval: {n} unit{'' if n == 1 else 's'}, at least 2 are needed"
+        reason = "" if metric.units == "none" else f"no interval: at least 2 units are needed, there are {n}"
         return Draws(value, empty, empty, n, reason)
     fields = {name: array[kept] for name, array in fields.items()}
     if n > 2 * GROUPS:
@@ -110,7 +111,7 @@ def _weights(n: int, replicates: int, seed: int, purpose: str, chunk: int) -> It
 
 def _occupied(sums: UnitSums) -> np.ndarray:
     """Which units have a sum that is not zero, `[units]`."""
-    marks = [np.any(np.asarray(a).reshape(len(a), -1) != 0, axis=1) for a in sums.values()]
+    marks = [np.any(np.asarray(a) != 0, axis=tuple(range(1, np.ndim(a)))) for a in sums.values()]
     return np.logical_or.reduce(marks)
 
 

@@ -75,7 +75,7 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f"Cannot write results to {str(folder)!r}: {reason}. Give another folder (--out), or make this one writable."
+            f"Cannot write results to {str(folder)!r}: {reason}. Give another folder (--out) or mend this one."
         ) from error
 
 
@@ -170,9 +170,7 @@ def _read_file(path: Path) -> list[Row]:
             rows.append(row)
     if skipped:
         shown = ", ".join(map(str, skipped[:5])) + (" ..." if len(skipped) > 5 else "")
-        warnings.warn(
-            f"{path}: skipped {len(skipped)} line(s) that are not whole rows (line {shown}).", stacklevel=3
-        )
+        warnings.warn(f"{path}: skipped {len(skipped)} line(s) that are not whole rows (line {shown}).", stacklevel=3)
     return rows
 
 

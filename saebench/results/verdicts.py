@@ -39,9 +39,7 @@ from saebench.results.statistics import holm
 def judge(lines: Sequence[Line]) -> list[Line]:
     """The lines with Holm-adjusted p-values and verdicts."""
     tested = [line.contrast.p if line.contrast and not _equal(line) else math.nan for line in lines]
-    return [
-        replace(line, p_holm=p, verdict=_verdict(line, p)) for line, p in zip(lines, holm(tested), strict=True)
-    ]
+    return [replace(line, p_holm=p, verdict=_verdict(line, p)) for line, p in zip(lines, holm(tested), strict=True)]
 
 
 def _verdict(line: Line, p: float) -> Verdict:
