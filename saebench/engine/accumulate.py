@@ -56,7 +56,7 @@ def add_fields(totals: Fields, delta: Fields) -> None:
 
 
 def reduced(
-    metric: Metric, given: Mapping[type, Any], unit: Tensor, units: int
+    metric: Metric, given: Mapping[type, Any], unit: Tensor | None, units: int
 ) -> tuple[Sums, Fields] | tuple[str, str]:
     """Call a metric on its inputs and add its rows up by unit, or say why it cannot be: (status, reason).
 
@@ -79,17 +79,20 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def by_unit(sums: Sums, unit: Tensor, units: int) -> Fields:
+def by_unit(sums: Sums, unit: Tensor | None, units: int) -> Fields:
     """Add up each field's rows by unit.
 
     Args:
         sums: Rows `[rows]` or `[rows, slices]` a field, or a number that counts for each row.
-        unit: Unit of each row, `[rows]`.
+        unit: Unit of each row, `[rows]`; None puts all rows in the first.
         units: Number of units.
 
     Returns:
         Arrays `[units]` or `[units, slices]`, float64.
     """
+    if unit is None:
+        some = next((value for value in sums.fields.values() if isinstance(value, torch.Tensor)), torch.zeros(1))
+        unit = torch.zeros(len(some), dtype=torch.long, device=some.device)
     columns: list[Tensor] = []
     widths: dict[str, int] = {}
     for name, value in sums.fields.items():

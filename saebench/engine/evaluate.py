@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from saebench.engine import execute
 from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.progress import Progress
-from saebench.engine.references import references
-from saebench.errors import UserError
+from saebench.engine.references import fitted, references
+from saebench.errors import UserError, unknown
 from saebench.results import Results, Store
 from saebench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     from saebench.models import Subject
-    from saebench.saes import SparseCoder
+    from saebench.saes import Recipe, SparseCoder
 
 _WORLD = "saebench-world"
 
@@ -104,39 +105,71 @@ def prepare(
     seed = suite.seed if seed is None else seed
     wanted = chosen_metrics(suite, metrics)
     sources = chosen_data(suite, data)
-    coders, failures = _load_saes(saes or suite.sae, hook=hook, offline=offline)
+    coders, recipes, failures = _load_saes(saes if _some(saes) else suite.sae, hook=hook, offline=offline, seed=seed)
     subject = _load_model(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
     fitting, misfits = _fitting(coders, subject)
     failures += misfits
-    if not fitting:
+    if not fitting and not recipes:
         raise UserError(failures[0].reason if len(failures) == 1 else _all_failed(failures))
     streams = any(metric.kind != "weights" for metric in wanted)
     corpora = {
         name: build_corpus(name, source, spec, subject, offline=offline) for name, (source, spec) in sources.items()
     } if streams else {}
-    roles = [(sae.to(device=subject.device), "sae") for sae in fitting]
-    roles += references(suite, fitting, subject, corpora, seed)
+    scored = [sae.to(device=subject.device) for sae in fitting]
+    scored += fitted(recipes, fitting, subject, corpora)
+    scored += [extra for extra in references(suite, scored, subject, corpora, seed) if not _among(extra, scored)]
     finished = store.finished() if store else {}
-    return make_plan(subject, suite, wanted, roles, corpora, finished, seed=seed, failures=failures)
+    return make_plan(subject, suite, wanted, scored, corpora, finished, seed=seed, failures=failures)
 
 
-def _load_saes(saes: Any, *, hook: str | None, offline: bool) -> tuple[list[SparseCoder], list[Failure]]:
-    """Load each SAE; one that cannot be loaded does not stop the others."""
-    from saebench.saes import check_names, expand, load_sae
+def _some(saes: Any) -> bool:
+    return not (isinstance(saes, (list, tuple)) and not saes)
 
-    given = list(saes) if isinstance(saes, (list, tuple)) else [saes]
+
+def _among(sae: SparseCoder, others: Iterable[SparseCoder]) -> bool:
+    return any(other.name == sae.name and other.fingerprint == sae.fingerprint for other in others)
+
+
+def _load_saes(
+    saes: Any, *, hook: str | None, offline: bool, seed: int
+) -> tuple[list[SparseCoder], list[Recipe], list[Failure]]:
+    """Load each SAE; one that cannot be loaded does not stop the others.
+
+    Raises:
+        UserError: None was given, or two different SAEs have one name.
+    """
+    from saebench.saes import Recipe, resolve
+
+    given = _expanded(list(saes) if isinstance(saes, (list, tuple)) else [saes])
     if not given:
         raise UserError("No SAE to score: give --sae REF, or a suite that names some.")
-    loaded: list[SparseCoder] = []
+    loaded: list[Any] = []
     failures: list[Failure] = []
-    for ref in expand(given):
+    for ref in given:
         try:
-            loaded.append(load_sae(ref, hook=hook, offline=offline))
+            loaded += resolve([ref], hook=hook, device="cpu", offline=offline, seed=seed)
         except UserError as error:
             label = str(ref) if isinstance(ref, (str, Path)) else type(ref).__name__
             failures.append(Failure(name=label, ref=label, reason=str(error)))
-    check_names(loaded)
-    return loaded, failures
+    unique = resolve(loaded, device="cpu")
+    recipes = [sae for sae in unique if isinstance(sae, Recipe)]
+    return [sae for sae in unique if not isinstance(sae, Recipe)], recipes, failures
+
+
+def _expanded(refs: list[Any]) -> list[Any]:
+    """References with `world:*` and the like replaced by the SAEs of the world that match."""
+    from saebench.data.world import sae_names
+
+    found: list[Any] = []
+    for ref in refs:
+        if isinstance(ref, str) and ref.startswith("world:") and any(sign in ref for sign in "*?["):
+            names = fnmatch.filter(sae_names(), ref.removeprefix("world:"))
+            if not names:
+                raise unknown("SAE of the world", ref.removeprefix("world:"), sae_names())
+            found += [f"world:{name}" for name in names]
+        else:
+            found.append(ref)
+    return found
 
 
 def _load_model(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: str, offline: bool) -> Subject:

@@ -54,8 +54,7 @@ def _weights(cells: list[Cell]) -> Iterator[list[Row]]:
 def _weights_cell(cell: Cell, weights: Weights) -> list[Row]:
     began = time.perf_counter()
     tally = Tally()
-    every_row = torch.zeros(0, dtype=torch.long)
-    outcome = reduced(cell.metric, {Weights: weights}, every_row, 1)
+    outcome = reduced(cell.metric, {Weights: weights}, None, 1)
     tally.take(outcome, time.perf_counter() - began)
     return cell.rows(tally, {}, warnings=cell.sae.warnings)
 

@@ -68,7 +68,7 @@ def make_plan(
     model: Subject,
     suite: Suite,
     metrics: Sequence[Metric],
-    saes: Iterable[tuple[SparseCoder, str]],
+    saes: Iterable[SparseCoder],
     corpora: Mapping[str, Corpus],
     finished: Mapping[str, list[Row]],
     *,
@@ -78,15 +78,15 @@ def make_plan(
     """Lay out the cells of every SAE and metric, leaving out those that are finished.
 
     Args:
-        saes: Coders with their role ("sae", "null", "baseline").
+        saes: Coders; their role says which of them are nulls and baselines.
         finished: Rows by signature of the cells that need not run again.
     """
     plan = Plan(model, suite, list(metrics), failures=list(failures))
     corpus = next(iter(corpora.values()), None)
-    for sae, role in saes:
+    for sae in saes:
         for metric in metrics:
             data = None if metric.kind == "weights" else corpus
-            cell = Cell(sae, metric, model, data, role, suite.name, seed)
+            cell = Cell(sae, metric, model, data, suite.name, seed)
             done = finished.get(cell.signature)
             if done:
                 plan.cached += done

@@ -26,14 +26,12 @@ class Cell:
         sae: The coder.
         metric: With its effective settings.
         corpus: None for a metric of the weights.
-        role: "sae", "null" or "baseline".
     """
 
     sae: SparseCoder
     metric: Metric
     model: Subject
     corpus: Corpus | None
-    role: str
     suite: str
     seed: int
 
@@ -55,7 +53,9 @@ class Cell:
     @property
     def dtype(self) -> str:
         """Precision of the model and of the SAE, such as float32 or bfloat16/float32."""
-        names = [str(dtype).removeprefix("torch.") for dtype in (self.model.dtype, self.sae.W_dec.dtype)]
+        weights = self.sae.W_dec if self.sae.W_dec is not None else self.sae.b_dec
+        dtypes = (self.model.dtype, self.model.dtype if weights is None else weights.dtype)
+        names = [str(dtype).removeprefix("torch.") for dtype in dtypes]
         return names[0] if names[0] == names[1] else "/".join(names)
 
     def rows(
@@ -124,7 +124,7 @@ class Cell:
             "suite": self.suite,
             "seed": self.seed,
             "dtype": self.dtype,
-            "role": self.role,
+            "role": sae.role,
             **provenance(),
         }
 

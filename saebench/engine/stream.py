@@ -181,8 +181,8 @@ class Pass:
         sae = task.sae
         x, target = run.acts[sae.hook_in][batch.valid], run.acts[sae.hook_out]
         y = x if sae.hook_in == sae.hook_out else target[batch.valid]
-        codes: Codes = sae.encode(x.to(sae.W_dec.dtype))
-        views: dict[type, Any] = {Activity: Activity(codes, sae.W_dec.norm(dim=-1))}
+        codes: Codes = sae.encode(x)
+        views: dict[type, Any] = {Activity: Activity(codes, sae.W_dec)}
         needs_losses = clean is not None and task.wants(Losses)
         if needs_losses or task.wants(Reconstruction):
             y_hat = sae.decode(codes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from saebench.metric import NotApplicable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,14 +18,25 @@ class Activity:
 
     Attributes:
         codes: Sparse codes, `[tokens, d_sae]`.
-        norms: Norm of each decoder row, `[d_sae]`.
+        decoder: Decoder rows, `[d_sae, d_out]`, or None where the decoder is not linear.
     """
 
     kind: ClassVar[str] = "stream"
 
-    def __init__(self, codes: Codes, norms: Tensor) -> None:
+    def __init__(self, codes: Codes, decoder: Tensor | None) -> None:
         self.codes = codes
-        self.norms = norms
+        self.decoder = decoder
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """Norm of each decoder row, `[d_sae]`.
+
+        Raises:
+            NotApplicable: The decoder is not linear, so a latent has no one direction.
+        """
+        if self.decoder is None:
+            raise NotApplicable("its decoder is not linear: a latent has no one direction")
+        return self.decoder.norm(dim=-1)
 
     @cached_property
     def l0(self) -> Tensor:

@@ -23,17 +23,23 @@ class Cosines(NamedTuple):
 
 
 class Weights:
-    """Encoder and decoder of a SAE, one row a latent.
-
-    Attributes:
-        decoder: Decoder rows, `[d_sae, d_out]`.
-    """
+    """Encoder and decoder of a SAE, one row a latent."""
 
     kind: ClassVar[str] = "weights"
 
     def __init__(self, sae: SparseCoder) -> None:
         self._sae = sae
-        self.decoder: Tensor = sae.W_dec.detach().float()
+
+    @cached_property
+    def decoder(self) -> Tensor:
+        """Decoder rows, `[d_sae, d_out]`.
+
+        Raises:
+            NotApplicable: The decoder is not linear.
+        """
+        if self._sae.W_dec is None:
+            raise NotApplicable(f"the decoder of the {self._sae.architecture} SAE is not linear")
+        return self._sae.W_dec.detach().float()
 
     @cached_property
     def encoder(self) -> Tensor:

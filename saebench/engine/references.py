@@ -1,0 +1,91 @@
+"""The null and the baseline that give a board's numbers their meaning, once for each hook and width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from saebench.engine.batches import Batcher
+from saebench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from saebench.data.corpus import Corpus
+    from saebench.models import Subject
+    from saebench.saes import Recipe, SparseCoder
+    from saebench.suite import Suite
+
+_FIT_TOKENS = 20_000
+"""Tokens that a baseline is fitted on, spread evenly over the corpus."""
+
+
+def references(
+    suite: Suite, saes: Iterable[SparseCoder], model: Subject, corpora: Mapping[str, Corpus], seed: int
+) -> list[SparseCoder]:
+    """The suite's null and baseline for each output hook of the SAEs.
+
+    The null has the width of the widest SAE at its hook. Both encode and reconstruct the output hook, for
+    a transcoder too: it is held against what an autoencoder of its target scores.
+    """
+    from saebench.saes import load_sae
+
+    wanted = [ref for ref in (suite.references.null, suite.references.baseline) if ref]
+    recipes = [load_sae(ref, seed=seed) for ref in wanted]
+    return fitted(recipes, list(saes), model, corpora, clip=True)
+
+
+def fitted(
+    recipes: Iterable[Recipe],
+    saes: list[SparseCoder],
+    model: Subject,
+    corpora: Mapping[str, Corpus],
+    *,
+    clip: bool = False,
+) -> list[SparseCoder]:
+    """Baselines and nulls fitted to activations: at their own hook, or at each output hook of the SAEs.
+
+    Args:
+        clip: Take as many components or latents as there are where a recipe asks for more.
+
+    Raises:
+        UserError: A recipe without a hook and no SAE to take one from, or no data to fit to.
+    """
+    made: list[SparseCoder] = []
+    widths: dict[str, int] = {}
+    for sae in saes:
+        widths[sae.hook_out] = max(sae.d_sae, widths.get(sae.hook_out, 0))
+    corpus = next(iter(corpora.values()), None)
+    samples: dict[str, Tensor] = {}
+    for recipe in recipes:
+        hooks = [recipe.hook] if recipe.hook else list(widths)
+        if not hooks:
+            raise UserError(f"At which hook? {recipe.name!r} stands alone: pass --hook, such as blocks.2.hook_resid_post.")
+        if corpus is None:
+            continue
+        for hook in hooks:
+            if hook not in samples:
+                samples[hook] = activations(model, hook, corpus)
+            room = samples[hook].shape[-1] if recipe.kind == "pca" else widths.get(hook, samples[hook].shape[-1])
+            if clip and recipe.k and recipe.k > room:
+                recipe = replace(recipe, k=room, name=f"{recipe.kind}-{room}")
+            coder = recipe.fit(samples[hook], hook=hook, width=widths.get(hook))
+            if len(hooks) > 1:
+                coder = coder.replace(name=f"{coder.name} at {hook}")
+            made.append(coder.to(device=model.device))
+    return made
+
+
+def activations(model: Subject, hook: str, corpus: Corpus, most: int = _FIT_TOKENS) -> Tensor:
+    """Activations at a hook on rows spread evenly over the corpus, `[tokens, d]`, about `most` tokens."""
+    batcher = Batcher(corpus, model.device)
+    step = max(1, int(corpus.valid.sum()) // most)
+    batcher.order = batcher.order[::step]
+    parts = []
+    with torch.no_grad():
+        for batch in batcher.all(4096):
+            parts.append(model.forward(batch.tokens, [hook], final=False).acts[hook][batch.valid].float())
+    return torch.cat(parts)

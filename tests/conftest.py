@@ -1,0 +1,19 @@
+"""Fixtures that every folder of tests may use."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.helpers.toys import tiny_llama
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def llama() -> torch.nn.Module:
+    """A random Llama of three layers: vocabulary 40, d_model 16."""
+    return tiny_llama()
