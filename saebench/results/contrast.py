@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SURE = 0.05
 """Significance level of verdicts, after Holm."""
-SAME = 1e-9
-"""Relative difference below which two values are called equal."""
+SAME = 1e-6
+"""Relative difference below which two values are called equal: what float32 sums in another order may do."""
 
 
 class Drawn(Protocol):
@@ -68,7 +68,7 @@ class Contrast(NamedTuple):
         difference: b - a, or None where nothing says how sure it is.
         harm: The change in the bad direction (distance to one for "one", b - a for "none").
         method: "paired", "independent" (latents), "unpaired" (no sums stored), "exact" (no sampling
-            noise) or "".
+            noise), "refused" (other units) or "".
         note: What a reader should know of it.
     """
 
@@ -97,7 +97,7 @@ def contrast_cells(a: Cell, b: Cell, directions: dict[str, str], *, seed: int = 
     try:
         draws_a, draws_b = draw_pair(metric, sums_a, sums_b, seed=seed)
     except UserError as error:
-        return dict.fromkeys(directions, Contrast(None, None, "", str(error)))
+        return dict.fromkeys(directions, Contrast(None, None, "refused", str(error)))
     return {
         name: _drawn(metric, _slice(draws_a, a, name), _slice(draws_b, b, name), way)
         for name, way in directions.items()

@@ -138,7 +138,7 @@ def resampled(drawn: Draws, index: int) -> Resampled | str:
     """One slice's number with its finite replicates, or why it has no interval."""
     value = float(drawn.value.ravel()[index])
     if not np.isfinite(value):
-        return "undefined: nothing was counted that the value divides by"
+        return "undefined: no finite value follows from the sums (one is empty or not finite)"
     if not len(drawn.replicates):
         return drawn.reason
     replicates = drawn.replicates.reshape(len(drawn.replicates), -1)[:, index]

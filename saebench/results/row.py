@@ -127,7 +127,7 @@ class Row:
         record = json.loads(line)
         if not isinstance(record, dict) or "sae" not in record or "metric" not in record:
             raise ValueError("not a row of results: it has no 'sae' and 'metric'")
-        record = migrate(record)
+        record = {"created": "", **migrate(record)}
         stored = record.get("sums")
         if stored is not None and not isinstance(stored, dict):
             raise ValueError("not a row of results: its sums are not fields by name")

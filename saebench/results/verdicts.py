@@ -5,13 +5,13 @@ units, and a p-value; the p-values of the whole comparison are adjusted by Holm'
 "better" or "worse" by the metric's direction ("one": closer to or farther from one), or "differs" for a
 metric without direction; otherwise "cannot tell". The interval shown is of that one difference, so it
 may leave out zero where many metrics are looked at and the adjusted verdict is still "cannot tell".
-"equal" is a difference of nothing, with no noise. A metric of the weights alone has no sampling noise:
-its difference is exact, and every difference decides. Rows measured in different ways (other corpus,
+"equal" is a difference of nothing, with no noise, up to a relative 1e-6 for rounding. A metric of the
+weights alone has no sampling noise: its difference is exact, and every difference decides. Rows measured in different ways (other corpus,
 tokens, context, model, hook, version, settings, dtype, seed) are "not comparable", with the reason; a
 row that one side lacks, or whose value is missing or undefined there, is "missing".
 
-Gate. A line is held if the gate names it; without a gate every line of A that has a direction is held
-at tolerance 0. With d the change in the bad direction and t the tolerance, a held line is
+Gate. A line is held if the gate names it; without a gate every line that has a direction and a value in
+A is held at tolerance 0. With d the change in the bad direction and t the tolerance, a held line is
   a regression   if d > t beyond doubt: the 95 % interval of d lies above t, Holm-adjusted over the held lines;
   a pass         if d <= t beyond doubt: the interval lies below t, or the two are equal;
   cannot tell    if the interval straddles t (always so for an unchanged metric held at tolerance 0
@@ -45,7 +45,7 @@ def judge(lines: Sequence[Line]) -> list[Line]:
 def _verdict(line: Line, p: float) -> Verdict:
     contrast = line.contrast
     if contrast is None or contrast.harm is None:
-        return line.verdict
+        return "not comparable" if line.method == "refused" else line.verdict
     if _equal(line):
         return "equal"
     if contrast.method != "exact" and not p < SURE:

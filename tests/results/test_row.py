@@ -25,6 +25,7 @@ def test_a_row_of_version_0_is_read() -> None:
     row = Row.from_json(VERSION_0)
     assert (row.schema, row.slice, row.slices_total, row.status) == (SCHEMA_VERSION, "", 1, "ok")
     assert (row.value, row.ci_low, row.ci_high, row.n) == (31.5, 31.0, 32.0, 4)
+    assert row.created == ""
     assert row.sums is not None and row.sums["fires"].tolist() == [60, 66, 62, 64]
     assert Row.from_json(row.to_json()) == row
 
