@@ -6,9 +6,10 @@ units, and a p-value; the p-values of the whole comparison are adjusted by Holm'
 metric without direction; otherwise "cannot tell". The interval shown is of that one difference, so it
 may leave out zero where many metrics are looked at and the adjusted verdict is still "cannot tell".
 "equal" is a difference of nothing, with no noise, up to a relative 1e-6 for rounding. A metric of the
-weights alone has no sampling noise: its difference is exact, and every difference decides. Rows measured in different ways (other corpus,
-tokens, context, model, hook, version, settings, dtype, seed) are "not comparable", with the reason; a
-row that one side lacks, or whose value is missing or undefined there, is "missing".
+weights alone has no sampling noise: its difference is exact, and every difference decides. Rows measured
+in different ways (other corpus, tokens, context, model, hook, version, settings, dtype, seed) are "not
+comparable", with the reason; a row that one side lacks, or whose value is missing or undefined there, is
+"missing".
 
 Gate. A line is held if the gate names it; without a gate every line that has a direction and a value in
 A is held at tolerance 0. With d the change in the bad direction and t the tolerance, a held line is
