@@ -15,7 +15,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x @ weight if bias is None else torch.addmm(bias, x, weight)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class ReLU(Coder):
     """Standard SAE and transcoder: f = relu(x W_enc + b_enc) (Bricken et al. 2023)."""
 
@@ -25,7 +25,7 @@ class ReLU(Coder):
         return Codes.from_mask(pre > 0, pre)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class JumpReLU(Coder):
     """f = relu(p) where p = x W_enc + b_enc is above the threshold (Rajamanoharan et al. 2024b).
 
@@ -40,7 +40,7 @@ class JumpReLU(Coder):
         return Codes.from_mask(pre > self.threshold.clamp_min(0), pre)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class TopK(Coder):
     """f = relu of the k largest of x W_enc + b_enc (Gao et al. 2024); at most k fire."""
 
@@ -52,7 +52,7 @@ class TopK(Coder):
         return Codes.from_topk(top.values.relu(), top.indices, self.d_sae)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class AbsTopK(Coder):
     """f = the k entries of x W_enc + b_enc of largest magnitude, signs kept (arXiv 2510.00404)."""
 
@@ -67,7 +67,7 @@ class AbsTopK(Coder):
         return Codes.from_topk(pre.gather(-1, latents), latents, self.d_sae)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Gated(Coder):
     """f = [x W_enc + b_gate > 0] relu(x (W_enc exp(r_mag)) + b_mag) (Rajamanoharan et al. 2024a).
 
@@ -87,7 +87,7 @@ class Gated(Coder):
         return open_gates.with_values(magnitudes.relu())
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Linear(Coder):
     """f = x W_enc + b_enc, every latent a signed linear score (principal components)."""
 
@@ -98,7 +98,7 @@ class Linear(Coder):
         return Codes.from_dense(_linear(x, self.W_enc, self.b_enc))
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Identity(Coder):
     """f = x: every channel is a latent, and the reconstruction is exact."""
 

@@ -11,12 +11,12 @@ from saebench.errors import UserError
 from saebench.saes.architectures import Identity, Linear
 
 
-def identity(width: int, *, hook: str = "", name: str = "identity") -> Identity:
+def identity(width: int, *, hook: str = "") -> Identity:
     """Every channel of the hook as a latent, reconstructed exactly."""
     eye = torch.eye(width)
     return Identity(
         W_dec=eye, W_enc=eye, b_dec=torch.zeros(width), architecture="identity",
-        hook_in=hook, hook_out=hook, name=name, ref="baseline:identity", role="baseline",
+        hook_in=hook, hook_out=hook, name="identity", ref="baseline:identity", role="baseline",
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def moments(activations: Tensor | Iterable[Tensor]) -> Moments:
     return found
 
 
-def pca(activations: Tensor | Iterable[Tensor], k: int | None = None, *, hook: str = "", name: str = "") -> Linear:
+def pca(activations: Tensor | Iterable[Tensor], k: int | None = None, *, hook: str = "") -> Linear:
     """Principal components as latents: f = (x - mean) V, x^ = f V^T + mean.
 
     The components are the eigenvectors of the covariance, largest variance first, each with its
@@ -77,7 +77,6 @@ def pca(activations: Tensor | Iterable[Tensor], k: int | None = None, *, hook: s
         activations: `[n, d]`, or an iterable of such batches.
         k: Number of components, all of them if None.
         hook: Hook they come from.
-        name: Label, `pca` or `pca-K` if left out.
 
     Raises:
         UserError: More components than channels, or fewer than two tokens.
@@ -93,7 +92,7 @@ def pca(activations: Tensor | Iterable[Tensor], k: int | None = None, *, hook: s
     return Linear(
         W_enc=components.T.float().contiguous(), W_dec=components.float().contiguous(),
         b_dec=found.mean.float(), centred=True, architecture="pca",
-        hook_in=hook, hook_out=hook, name=name or ("pca" if k is None else f"pca-{k}"),
+        hook_in=hook, hook_out=hook, name="pca" if k is None else f"pca-{k}",
         ref="baseline:pca" + ("" if k is None else f"-{k}"), role="baseline",
         metadata={"variances": variances.flip(0)[:k].clamp_min(0).tolist(), "tokens": found.n},
     )  # fmt: skip

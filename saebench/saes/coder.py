@@ -22,7 +22,7 @@ Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
 C = TypeVar("C", bound="Coder")
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Coder:
     """A dictionary: y = (codes @ W_dec + b_dec), rescaled, plus the skip connection if there is one.
 

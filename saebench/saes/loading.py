@@ -60,8 +60,8 @@ def load_sae(
         coder = _load_object(ref, name)
         coder = _label(coder, name=name) if name else coder
     coder = _hooked(coder, hook)
-    if not isinstance(coder, Coder):  # a foreign object stays as it is unless told otherwise
-        where, precision = (None if str(device) == "auto" else where), (precision if dtype else None)
+    if not isinstance(ref, (str, Path)):  # an object stays as it is unless told otherwise
+        return coder.to(device=None if str(device) == "auto" else where, dtype=precision if dtype else None)
     return coder.to(device=where, dtype=precision)
 
 

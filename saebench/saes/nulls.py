@@ -29,7 +29,6 @@ def random_dictionary(
     width: int | None = None,
     seed: int = 0,
     hook: str = "",
-    name: str = "",
 ) -> TopK:
     """Random unit rows as dictionary, their transpose as encoder, the k largest projections as codes.
 
@@ -43,7 +42,6 @@ def random_dictionary(
         width: Number of latents, eight for each channel if None.
         seed: Seed of the directions.
         hook: Hook that is encoded and reconstructed.
-        name: Label, `random-K` if left out.
 
     Raises:
         UserError: Fewer latents than k.
@@ -59,7 +57,7 @@ def random_dictionary(
     rows = _unit(torch.randn(latents, len(mean), generator=_generator(seed, "random")))
     coder = TopK(
         W_enc=rows.T.contiguous(), W_dec=rows, b_enc=None, b_dec=mean, k=k, centred=True,
-        architecture="random", hook_in=hook, hook_out=hook, name=name or f"random-{k}",
+        architecture="random", hook_in=hook, hook_out=hook, name=f"random-{k}",
         ref=f"null:random-{k}", role="null", metadata={"seed": seed, "k": k},
     )  # fmt: skip
     x = first.detach().float().cpu() - mean

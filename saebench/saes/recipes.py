@@ -49,17 +49,17 @@ class Recipe:
             hook: Hook they come from, if the reference did not name one.
             width: Number of latents of a random dictionary, eight for each channel if None.
         """
+        return self._fit(activations, self.hook or hook, width).replace(name=self.name, ref=self.ref)
+
+    def _fit(self, activations: Tensor | Iterable[Tensor], hook: str, width: int | None) -> Coder:
         from saebench.saes import baselines, nulls
 
-        hook = self.hook or hook
         if self.kind == "identity":
             first = activations if isinstance(activations, Tensor) else next(iter(activations))
-            return baselines.identity(first.shape[-1], hook=hook, name=self.name)
+            return baselines.identity(first.shape[-1], hook=hook)
         if self.kind == "pca":
-            return baselines.pca(activations, self.k, hook=hook, name=self.name)
-        return nulls.random_dictionary(
-            activations, self.k or 32, width=width, seed=self.seed, hook=hook, name=self.name
-        )
+            return baselines.pca(activations, self.k, hook=hook)
+        return nulls.random_dictionary(activations, self.k or 32, width=width, seed=self.seed, hook=hook)
 
 
 def parse(ref: str, *, hook: str = "", name: str | None = None, seed: int = 0) -> Recipe:

@@ -19,7 +19,7 @@ TROUBLE = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexE
 """What a foreign encode, decode or forward raises when it is called in a way it does not know."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Wrapped:
     """A foreign object as a `SparseCoder`.
 
@@ -105,6 +105,8 @@ class Wrapped:
 
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Wrapped:
         """The same coder elsewhere; the wrapped module is moved too, so it is not a copy."""
+        if (device is None or torch.device(device) == self.device) and dtype in (None, self.dtype):
+            return self
         if isinstance(self.inner, nn.Module):
             self.inner.to(device=device, dtype=dtype)
         elif device is not None and torch.device(device) != self.device:
@@ -113,6 +115,9 @@ class Wrapped:
                  for key, t in (("W_dec", self.W_dec), ("W_enc", self.W_enc), ("b_dec", self.b_dec))}  # fmt: skip
         device = self.device if device is None else torch.device(device)
         return self.replace(**moved, device=device, dtype=dtype or self.dtype)
+
+    def __repr__(self) -> str:
+        return f"<{self.architecture} {self.name!r}: {self.d_in} -> {self.d_sae} latents, wrapped>"
 
 
 def run_encode(obj: Any, x: Tensor) -> tuple[Codes, bool]:
