@@ -55,7 +55,7 @@ def text(comparison: Comparison) -> str:
         rows = [HEADERS, *(_cells(line) for line in lines)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
         parts += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        parts += [f"  {_name(line)}: {line.reason}" for line in lines if line.reason]
+        parts += [f"  {note}" for note in _notes(lines)]
         parts.append("")
     parts += [f"only in {side}: {', '.join(names)}" for side, names in _lonely(comparison)]
     return "\n".join([*parts, summary(comparison), headline(comparison)])
@@ -112,7 +112,7 @@ def _section(title: str, lines: Sequence[Line], *, folded: bool) -> list[str]:
     headers = [*HEADERS, "tolerance"]
     rows = [[_escape(cell) for cell in (*_cells(line), number(line.tolerance))] for line in lines]
     table = ["| " + " | ".join(row) + " |" for row in (headers, ["---"] * len(headers), *rows)]
-    notes = [f"- {_escape(_name(line))}: {_escape(line.reason)}" for line in lines if line.reason]
+    notes = [f"- {_escape(note)}" for note in _notes(lines)]
     body = [*table, "", *notes, ""]
     if folded:
         return [f"<details><summary>{title} ({len(lines)})</summary>", "", *body, "</details>", ""]
@@ -138,6 +138,15 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def _name(line: Line) -> str:
     return line.metric + (f"[{line.slice}]" if line.slice else "")
+
+
+def _notes(lines: Iterable[Line]) -> list[str]:
+    """The reasons of the lines, each once with the lines that it is about."""
+    about: dict[str, list[str]] = {}
+    for line in lines:
+        if line.reason:
+            about.setdefault(line.reason, []).append(_name(line))
+    return [f"{', '.join(names)}: {reason}" for reason, names in about.items()]
 
 
 def _by_pair(lines: Iterable[Line]) -> list[tuple[tuple[str, str], list[Line]]]:

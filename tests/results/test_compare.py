@@ -271,6 +271,12 @@ def test_text_is_a_table_with_the_verdict_below(mixed: Comparison) -> None:
     assert "exact" in text and "bias: no row in B" in text and "nan" not in text
 
 
+def test_a_reason_is_said_once(make: Any) -> None:
+    a = make.rows("mean", make.sums(np.ones((9, 2))), slices=("k=1", "k=2"))
+    text = compare(Results(a), run(make, {"cost": np.ones(9)}, sae="b")).text()
+    assert "mean[k=1], mean[k=2]: no row in B" in text
+
+
 def test_markdown_has_the_verdict_on_top_and_only_what_occurs(mixed: Comparison) -> None:
     lines = mixed.markdown().splitlines()
     assert lines[0] == "### ❌ Regression in 1 of 4 held: cost."
