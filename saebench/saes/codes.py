@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -51,7 +52,7 @@ class Codes:
     def from_mask(cls, fires: Tensor, values: Tensor, ctx: Mapping[str, Tensor] | None = None) -> Codes:
         """The entries of `values [n, F]` where `fires [n, F]` is true; those must not be zero."""
         n, width = fires.shape
-        flat = fires.reshape(-1).nonzero().view(-1)
+        flat = _positions(fires)
         offsets = _row_starts(flat, n, width)
         latents = flat.remainder(width) if width else flat
         return cls(offsets, latents, values.reshape(-1)[flat], width, ctx)
@@ -64,7 +65,7 @@ class Codes:
         if bool(fires.all()):
             offsets = torch.arange(0, n * k + 1, k, device=values.device) if k else _zeros(n + 1, values)
             return cls(offsets, indices.reshape(-1), values.reshape(-1), width, ctx)
-        kept = fires.reshape(-1).nonzero().view(-1)
+        kept = _positions(fires)
         return cls(_row_starts(kept, n, k), indices.reshape(-1)[kept], values.reshape(-1)[kept], width, ctx)
 
     @classmethod
@@ -154,7 +155,7 @@ class Codes:
 
     def keep(self, entries: Tensor) -> Codes:
         """Only the entries where the mask `[nnz]` is true; the tokens stay."""
-        kept = entries.nonzero().view(-1)
+        kept = _positions(entries)
         offsets = torch.searchsorted(kept, self.offsets)
         return Codes(offsets, self.latents[kept], self.values[kept], self.width, self.ctx)
 
@@ -221,6 +222,14 @@ class Codes:
     def __repr__(self) -> str:
         mean = len(self.values) / self.n if self.n else 0.0
         return f"Codes({self.n} tokens x {self.width} latents, {mean:.1f} fire on a token)"
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Ascending flat positions of the true entries; numpy finds them several times quicker on the CPU."""
+    flat = mask.reshape(-1)
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(flat.numpy()))
+    return flat.nonzero().view(-1)
 
 
 def _row_starts(flat: Tensor, n: int, width: int) -> Tensor:

@@ -16,6 +16,12 @@ PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """Suffixes of files that PyTorch pickles."""
 
 
+def first_line(error: BaseException) -> str:
+    """What went wrong, without the paragraphs that libraries add."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(". ") if text else type(error).__name__
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -25,7 +31,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Download or save the checkpoint again.") from error
+        raise UserError(f"Cannot read {path}: {first_line(error)}. Download or save the checkpoint again.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}, not an object.")
     return content
@@ -46,7 +52,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"Cannot read {path}: {error}. The file is cut short or is no safetensors file; download or save it again."
+            f"Cannot read {path}: {first_line(error)}. The file is cut short or is no safetensors file; download or save it again."
         ) from error
 
 
@@ -68,7 +74,7 @@ def read_pickle(path: Path) -> Any:
             "Save the state dict as safetensors where you trust the file, and load that."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(f"Cannot read {path}: the file is cut short or damaged ({error}).") from error
+        raise UserError(f"Cannot read {path}: the file is cut short or damaged ({first_line(error)}).") from error
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saebench.errors import UserError
+from saebench.saes.files import first_line
 
 PATTERNS = ("*.json", "*.yaml", "*.safetensors", "*.npz", "*.pt", "*.pth", "*.bin")
 """What is fetched of a folder: configurations and weights."""
@@ -42,9 +43,8 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
         why = "it is not in the local cache and offline is set" if offline else "the hub cannot be reached"
         raise UserError(f"Cannot get hf:{ref}: {why}. Fetch it once with a network, or give a local path.") from error
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"Cannot get hf:{ref}: {first}. Check the name, and `hf auth login` if it is private."
+            f"Cannot get hf:{ref}: {first_line(error)}. Check the name, and `hf auth login` if it is private."
         ) from error
     found = root / path if path else root
     if not found.exists():

@@ -127,7 +127,7 @@ def _load_reference(scheme: str, rest: str, ref: str, *, hook: str | None, offli
     if scheme == "path":
         return formats.load_path(Path(rest).expanduser())
     if scheme == "world":
-        return formats.load_path(_world(rest))
+        return _from_world(rest)
     if scheme == "hf":
         path, commit = hub.fetch(rest, offline=offline)
         coder = formats.load_path(path)
@@ -153,13 +153,18 @@ def _derived(rest: str, *, hook: str | None, offline: bool, seed: int) -> Coder:
     return (nulls.untrained if kind == "untrained" else nulls.shuffled)(coder, seed=seed)
 
 
-def _world(name: str) -> Path:
-    from saebench.data.world import SAES_DIR, sae_names
+def _from_world(name: str) -> SparseCoder:
+    """A shipped SAE, with what the world's index knows of it among its metadata."""
+    from saebench.data.world import SAES_DIR, sae_index, sae_names
+    from saebench.saes import formats
 
     known = list(sae_names())
     if name not in known:
         raise unknown("SAE of the world", name, known)
-    return Path(SAES_DIR) / name
+    coder = formats.load_path(Path(SAES_DIR) / name)
+    for key, value in sae_index().get(name, {}).items():
+        coder.metadata.setdefault(key, value)
+    return coder
 
 
 def _load_object(obj: Any, name: str | None) -> SparseCoder:

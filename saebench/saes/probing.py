@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from saebench.errors import UserError
 from saebench.saes.codes import Codes
+from saebench.saes.files import first_line
 from saebench.saes.wrapped import (
     TROUBLE,
     Wrapped,
@@ -69,7 +70,9 @@ def _try(obj: Any, x: Tensor, label: str) -> tuple[Codes, Tensor, bool]:
         codes, pairs = run_encode(obj, x)
         y = run_decode(obj, codes, pairs)
     except TROUBLE as error:
-        raise UserError(f"{label}: encode and decode of {list(x.shape)} random activations failed: {error}") from error
+        raise UserError(
+            f"{label}: encode and decode of {list(x.shape)} random activations failed: {first_line(error)}."
+        ) from error
     if codes.n != len(x) or not isinstance(y, Tensor) or y.ndim != 2 or len(y) != len(x):
         raise UserError(
             f"{label}: for {len(x)} tokens, encode gave {codes.n} rows and decode {getattr(y, 'shape', type(y))}. "

@@ -13,7 +13,7 @@ from torch import Tensor
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import AbsTopK, JumpReLU, TopK
 from saebench.saes.coder import Coder
-from saebench.saes.files import read_json, read_tensors
+from saebench.saes.files import first_line, read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
 from saebench.saes.protocol import SparseCoder
@@ -224,4 +224,4 @@ def from_release(release: str, sae_id: str, *, offline: bool = False) -> Any:
     try:
         return SAE.from_pretrained(release, sae_id, device="cpu")
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot get saelens:{release}/{sae_id}: {error}") from error
+        raise UserError(f"Cannot get saelens:{release}/{sae_id}: {first_line(error)}.") from error
