@@ -52,7 +52,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"Cannot read {path}: {first_line(error)}. The file is cut short or is no safetensors file; download or save it again."
+            f"Cannot read {path}: {first_line(error)}. The file is cut short or is no safetensors file; "
+            "download or save it again."
         ) from error
 
 
