@@ -100,9 +100,10 @@ def _evaluate(saes: list[str], suite: Any, out: Path, given: dict[str, Any], *, 
 
 
 def _show_board(results: Any, place: Path) -> None:
-    from saebench.leaderboard import board_text
+    from saebench.console import markdown
+    from saebench.leaderboard.build import load_content, page_tables
 
-    click.echo(board_text(results))
+    markdown("\n\n".join(page_tables(load_content(results))))
     click.echo(f"\nrows: {place / 'rows.jsonl'}    tables and figures: saebench leaderboard build {place}")
 
 
@@ -202,21 +203,23 @@ def build(rows: Path, out: Path | None, board: Path | None) -> None:
     """Tables (CSV, Markdown, LaTeX) and Pareto figures (PNG, SVG, PDF) from a run's rows."""
     from saebench.leaderboard import build as build_board
 
-    for path in build_board(rows, out or (rows if rows.is_dir() else rows.parent) / "board", board=board):
+    for path in build_board(rows, out or (rows if rows.is_dir() else rows.parent) / "board", board=board).values():
         click.echo(path)
 
 
 @cli.command()
 @click.argument("rows", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the terminal.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for report.md and its figures.")
 def report(rows: Path, out: Path | None) -> None:
     """What ran, the board, failures with reasons, warnings and timings, as Markdown."""
+    from saebench.console import markdown
     from saebench.leaderboard import report as make_report
 
-    text = make_report(rows)
+    text = make_report(rows, out)
     if out:
-        out.write_text(text, encoding="utf-8")
-    click.echo(f"report: {out}" if out else text)
+        click.echo(out / "report.md")
+    else:
+        markdown(text)
 
 
 @cli.command()

@@ -46,6 +46,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console().print(drawn)
 
 
+def markdown(text: str) -> None:
+    """Print Markdown: drawn on a terminal, as it is elsewhere."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(text + "\n")
+        return
+    from rich.markdown import Markdown
+
+    console().print(Markdown(text))
+
+
 def number(row: Row) -> str:
     """A row's value with its standard error, to two digits of the error."""
     if row.status != "ok" or row.value is None:

@@ -220,16 +220,16 @@ def _signature(function: Callable[..., Any]) -> tuple[dict[str, type], dict[str,
 
 
 def _input_type(function: Callable[..., Any], parameter: inspect.Parameter) -> type:
+    """The input class a parameter is annotated with, as a class or (under postponed evaluation) by name."""
+    from saebench import inputs
+
     annotation = parameter.annotation
     if isinstance(annotation, str):
-        scope = getattr(function, "__globals__", {})
+        scope: Any = getattr(function, "__globals__", {})
         for part in annotation.split("."):
-            annotation = scope.get(part) if isinstance(scope, dict) else getattr(scope, part, None)
-            scope = annotation
+            scope = scope.get(part) if isinstance(scope, dict) else getattr(scope, part, None)
+        annotation = scope or getattr(inputs, annotation, None)
     if not isinstance(annotation, type) or not hasattr(annotation, "kind"):
-        from saebench import inputs
-
-        known = [name for name in inputs.__all__]
-        raise unknown(f"input type of metric {function.__name__!r}, parameter {parameter.name!r}:",
-                      str(parameter.annotation), known)
+        what = f"input type of metric {function.__name__!r}, parameter {parameter.name!r}:"
+        raise unknown(what, str(parameter.annotation), inputs.__all__)
     return annotation

@@ -5,12 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from saebench import registry
 from tests.helpers.toys import tiny_llama
 
 
 @pytest.fixture(autouse=True)
 def _two_threads() -> None:
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_included", {})
 
 
 @pytest.fixture(scope="session")

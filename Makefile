@@ -1,0 +1,29 @@
+# `make demo` and `make test` do all the set-up. For a GPU: make demo TORCH="torch==2.13.0 --index-url <the CUDA index>"
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/saebench run demo --out runs/demo
+	$(BIN)/saebench leaderboard build runs/demo --out runs/demo/board --board leaderboards/boards/world.yaml
+	@echo
+	@echo "board:  runs/demo/board/README.md"
+	@echo "figure: runs/demo/board/figures/loss_recovered-by-l0.png"
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check saebench evals tests benchmarks
+	$(BIN)/pyright
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,179 @@
+"""Speed and memory of the core pass, as ratios within one run.
+
+    python benchmarks/passes.py [--tokens 40000] [--threads 2] [--out benchmarks/passes.md]
+
+Every figure is a ratio of CPU or wall time taken in one process on the same batches, model and SAEs. The
+floor is a bare loop written here: the model's forward, the forward resumed from the hook with the SAE, and
+for each SAE its matrix products, on the same batches. Medians of `--repeats` interleaved rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import saebench as sb
+from saebench.data.corpus import build_corpus
+from saebench.engine.batches import Batcher
+from saebench.engine.execute import token_budget
+from saebench.engine.stream import Pass, Task
+from saebench.suite import TextSpec
+
+
+def main() -> None:
+    """Run all comparisons and print them as a Markdown table."""
+    options = _options()
+    if options.memory_of:
+        _memory_child(options.memory_of)
+        return
+    torch.set_num_threads(options.threads)
+    lines = ["| what | ratio | target |", "|---|---|---|", *_speed(options), _memory(options), *_command()]
+    text = f"{options.tokens:,} tokens, {options.threads} threads, torch {torch.__version__}\n\n" + "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    if options.out:
+        Path(options.out).write_text(text, encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=40_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", default="world")
+    parser.add_argument("--sae", default="world:topk-mid")
+    parser.add_argument("--out")
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _setting(tokens: int, model_ref: str = "world", sae_ref: str = "world:topk-mid") -> tuple:
+    if model_ref == "world":
+        from saebench.data.world import MODEL_DIR
+
+        model_ref = str(MODEL_DIR)
+    model = sb.load_model(model_ref)
+    corpus = build_corpus("text", "world", TextSpec(source="world", tokens=tokens), model)
+    return model, corpus, sb.load_sae(sae_ref)
+
+
+def _speed(options: argparse.Namespace) -> list[str]:
+    model, corpus, sae = _setting(options.tokens, options.model, options.sae)
+    core = [m for m in sb.load_suite("core").metrics() if m.kind == "stream"]
+    one = [m for m in core if m.name == "loss_recovered"]
+    budget = token_budget(model.device, [sae])
+
+    def run(metrics: list, saes: int) -> Callable[[], None]:
+        return lambda: Pass(model, corpus, [Task(sae, metrics) for _ in range(saes)], budget=budget).run()
+
+    work = {
+        "core, 1 SAE": run(core, 1),
+        "core, 4 SAEs": run(core, 4),
+        "one metric, 1 SAE": run(one, 1),
+        "floor, 1 SAE": lambda: _floor(model, corpus, sae, budget, saes=1),
+        "floor, 4 SAEs": lambda: _floor(model, corpus, sae, budget, saes=4),
+    }
+    seconds = _interleaved(work, options.repeats)
+    further = (seconds["core, 4 SAEs"] - seconds["core, 1 SAE"]) / (seconds["floor, 4 SAEs"] - seconds["floor, 1 SAE"])
+    rows = [f"| core suite on one SAE over the bare loop | {seconds['core, 1 SAE'] / seconds['floor, 1 SAE']:.2f} | 1.3 |",
+            f"| each further SAE over its own encode, decode and resumed forward | {further:.2f} | 1.3 |",
+            f"| all stream metrics over one of them | {seconds['core, 1 SAE'] / seconds['one metric, 1 SAE']:.2f} | 1.25 |"]
+    return rows
+
+
+def _floor(model: sb.load_model, corpus: object, sae: object, budget: int, saes: int) -> None:
+    """The work nobody can avoid: forward, three resumed forwards, SAE products, losses; nothing summed up.
+
+    The resumed forwards are those of the definitions taken literally: the SAE's, for each SAE, and the two
+    ablations, once.
+    """
+    batcher = Batcher(corpus, model.device)
+    hook = sae.hook_out
+    with torch.no_grad():
+        for batch in batcher.all(budget):
+            run = model.forward(batch.tokens, [hook])
+            x = run.acts[hook]
+            clean = model.logits(run.final[batch.predicts]).log_softmax(-1)
+            clean.gather(-1, batch.targets[:, None]).sum()
+            for vector in (torch.zeros_like(x[0, 0]), x.mean((0, 1))):
+                _spliced(model, run, hook, batch, vector).gather(-1, batch.targets[:, None]).sum()
+            flat = x[batch.valid]
+            for _ in range(saes):
+                pre = (flat - sae.b_dec) @ sae.W_enc + (0 if sae.b_enc is None else sae.b_enc)
+                codes = _activate(pre, sae)
+                made = codes @ sae.W_dec + sae.b_dec
+                log_q = _spliced(model, run, hook, batch, made)
+                log_q.gather(-1, batch.targets[:, None]).sum()
+                (clean.exp() * (clean - log_q)).sum()
+
+
+def _activate(pre: torch.Tensor, sae: object) -> torch.Tensor:
+    k = getattr(sae, "k", None)
+    if k is None:
+        return pre.relu()
+    top = pre.topk(k, dim=-1)
+    return torch.zeros_like(pre).scatter_(-1, top.indices, top.values.relu())
+
+
+def _spliced(model: object, run: object, hook: str, batch: object, value: torch.Tensor) -> torch.Tensor:
+    patched = run.acts[hook].clone()
+    patched[batch.valid] = value
+    return model.logits(model.resume(run, hook, patched)[batch.predicts]).log_softmax(-1)
+
+
+def _interleaved(work: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Median seconds of each piece of work, taken in turns so that a slow spell hits all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in work}
+    for round_ in range(repeats + 1):
+        for name, job in work.items():
+            began = time.process_time()
+            job()
+            if round_:
+                taken[name].append(time.process_time() - began)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _memory(options: argparse.Namespace) -> str:
+    """Peak memory of a pass over ten times the tokens, each in a process of its own."""
+    small, large = (_peak(tokens) for tokens in (options.tokens // 2, options.tokens * 5))
+    return f"| peak memory for {options.tokens * 5:,} tokens over {options.tokens // 2:,} | {large / small:.3f} | 1.10 |"
+
+
+def _peak(tokens: int) -> float:
+    done = subprocess.run(
+        [sys.executable, __file__, "--memory-of", str(tokens)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def _memory_child(tokens: int) -> None:
+    model, corpus, sae = _setting(tokens)
+    metrics = [m for m in sb.load_suite("core").metrics() if m.kind == "stream"]
+    Pass(model, corpus, [Task(sae, metrics)], budget=token_budget(model.device, [sae])).run()
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+
+
+def _command() -> list[str]:
+    """Seconds of the quick commands, and whether they import torch."""
+    lines = []
+    for words in (["--help"], ["list", "metrics"]):
+        probe = (
+            "import sys, time; t = time.perf_counter(); from saebench.cli import main\n"
+            f"try: main({words!r})\nexcept SystemExit: pass\n"
+            "sys.stderr.write(f'{time.perf_counter() - t:.3f} {\"torch\" in sys.modules}')"
+        )
+        runs = [subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stderr for _ in range(5)]
+        seconds = statistics.median(float(run.split()[0]) for run in runs)
+        lines.append(f"| seconds of `saebench {' '.join(words)}` (imports torch: {runs[0].split()[1]}) | {seconds:.2f} s | 0.5 s |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
