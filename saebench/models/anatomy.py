@@ -71,7 +71,7 @@ class Anatomy:
     blocks: tuple[Block, ...]
 
 
-def dissect(model: nn.Module) -> Anatomy:
+def dissect(model: Any) -> Anatomy:
     """Find the blocks of a causal language model and the parts of each.
 
     The blocks are the largest outermost `ModuleList`, preferring one whose length is the
@@ -87,10 +87,8 @@ def dissect(model: nn.Module) -> Anatomy:
         raise UserError(f"{name} uses one module for several layers, so its layers cannot be told apart.")
     trunk = path.rpartition(".")[0]
     if not trunk or _head(model) is None:
-        raise UserError(
-            f"{name} has no language-model head over its blocks: load it with AutoModelForCausalLM."
-        )
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
+        raise UserError(f"{name} has no language-model head over its blocks: load it with AutoModelForCausalLM.")
+    embedding = model.get_input_embeddings()
     paths = {id(module): place for place, module in model.named_modules()}
     blocks = tuple(_block(layer, f"{path}.{i}") for i, layer in enumerate(layers))
     return Anatomy(trunk, Point(paths[id(embedding)], "out"), blocks)
@@ -98,18 +96,19 @@ def dissect(model: nn.Module) -> Anatomy:
 
 def text_config(model: nn.Module) -> Any:
     """The language model's own settings, also where they are part of a multimodal configuration."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def projection_width(module: nn.Module) -> int:
     """Size of the input of a linear layer: torch's, transformers' Conv1D, or one wrapped by a bridge."""
     module = _inner(module)
-    width = getattr(module, "in_features", None)
-    return int(width if width is not None else module.weight.shape[0])  # type: ignore[union-attr,index]
+    width: Any = getattr(module, "in_features", None)
+    weight: Any = module.weight
+    return int(width if width is not None else weight.shape[0])
 
 
-def _head(model: nn.Module) -> Any:
+def _head(model: Any) -> Any:
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
@@ -141,7 +140,11 @@ def _block(layer: nn.Module, path: str) -> Block:
             if _adds_residual(module):
                 parts["attn_out"] = Point(f"{base}.{attn}.{projection}", "out")
     if mlp:
-        parts |= {"mlp": f"{base}.{mlp}", "mlp_in": Point(f"{base}.{mlp}", "in"), "mlp_out": Point(f"{base}.{mlp}", "out")}
+        parts |= {
+            "mlp": f"{base}.{mlp}",
+            "mlp_in": Point(f"{base}.{mlp}", "in"),
+            "mlp_out": Point(f"{base}.{mlp}", "out"),
+        }
         module = inside.get_submodule(mlp)
         if _adds_residual(module) and (projection := _descendant(module, _NEURONS_TO_RESIDUAL)):
             parts["mlp_out"] = Point(f"{base}.{mlp}.{projection}", "out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     count as the model's class gives them, without the prefixes of wrappers that leave the weights
     alone (`torch.compile`).
     """
-    unique: dict[tuple[int, int, tuple[int, ...], tuple[int, ...]], Tensor] = {}
-    keys = {}
+    unique: dict[tuple[Any, ...], Tensor] = {}
+    keys: dict[str, tuple[Any, ...]] = {}
     for name, tensor in tensors.items():
         key = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
         keys[name] = key
@@ -31,23 +32,25 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     with ThreadPoolExecutor(2) as pool:
         digests = dict(zip(unique, pool.map(_digest, unique.values()), strict=True))
     total = hashlib.blake2b(digest_size=8)
-    for name, key in sorted((name.replace("_orig_mod.", ""), key) for name, key in keys.items()):
+    for name, key in sorted((_bare(name), key) for name, key in keys.items()):
         total.update(f"{name}\0{key[2]}\0".encode() + digests[key])
     return total.hexdigest()
 
 
+def _bare(name: str) -> str:
+    return name.replace("_orig_mod.", "")
+
+
 def _digest(tensor: Tensor) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    if tensor.is_meta:
-        return digest.digest()
     flat = tensor.detach().reshape(-1)
     for start in range(0, flat.numel(), _CHUNK):
         digest.update(_plain(flat[start : start + _CHUNK]))
     return digest.digest()
 
 
-def _plain(chunk: Tensor) -> memoryview:
+def _plain(chunk: Tensor) -> Any:
     """Bytes of a flat tensor on the host, floating values of 32 bits or fewer as float32."""
     if chunk.is_floating_point() and chunk.dtype != torch.float64:
         chunk = chunk.to(torch.float32)
-    return memoryview(chunk.cpu().contiguous().view(torch.uint8).numpy())
+    return chunk.cpu().contiguous().view(torch.uint8).numpy()

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from saebench.errors import UserError
 from saebench.models import sites as at
 from saebench.models.anatomy import Block, dissect, projection_width, text_config
+from saebench.models.fingerprint import content_hash
 from saebench.models.sites import Site
 from saebench.models.subject import Run, Subject
 from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
@@ -30,12 +32,12 @@ class HFSubject(Subject):
     embedding, with Gemma's scale, without positions.
     """
 
-    def __init__(self, model: nn.Module, name: str, tokenizer: Any = None, revision: str | None = None) -> None:
+    def __init__(self, model: Any, name: str, tokenizer: Any = None, revision: str | None = None) -> None:
         super().__init__(model)
         self.name, self.tokenizer, self.revision = name, tokenizer, revision
         self._anatomy = dissect(model)
         config = self._config()
-        head = model.get_output_embeddings().weight  # type: ignore[operator,union-attr]
+        head = model.get_output_embeddings().weight
         self.vocab_size = int(head.shape[0]) if head.ndim == 2 else int(config.vocab_size)
         self.d_model = int(config.hidden_size)
         self.n_layers = len(self._anatomy.blocks)
@@ -46,7 +48,11 @@ class HFSubject(Subject):
 
     @property
     def device(self) -> torch.device:
-        return self._weight.device
+        weight = self._weight
+        if not weight.is_meta:
+            return weight.device
+        hook = getattr(self.model.get_submodule(self._anatomy.embed.path), "_hf_hook", None)  # offloaded
+        return torch.device(getattr(hook, "execution_device", None) or "cpu")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -55,6 +61,15 @@ class HFSubject(Subject):
     @property
     def _weight(self) -> Tensor:
         return next(self.model.get_submodule(self._anatomy.embed.path).parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        tensors = self.model.state_dict()
+        if any(tensor.is_meta for tensor in tensors.values()):
+            from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+            tensors = get_state_dict_offloaded_model(self.model)
+        return content_hash(tensors)
 
     def _config(self) -> Any:
         return text_config(self.model)
@@ -107,10 +122,14 @@ class HFSubject(Subject):
 
     def _examined(self, block: Block) -> tuple[str | None, str | None]:
         if block.attn_out is None or block.mlp_out is None:
-            return ("only one of attention and MLP is known by name in its blocks",) * 2
+            reason = "only one of attention and MLP is known by name in its blocks"
+            return reason, reason
         tokens = self._probe_tokens()
         wanted = {p for p in (block.resid_pre, block.mid, block.resid_post) if p is not None}
         seen = self._read(tokens, wanted | self._formats(block), keep=wanted)
+        if len(seen) < len(wanted):
+            reason = "a part of its blocks is there, but never runs"
+            return reason, reason
         resid, post = seen[block.resid_pre], seen[block.resid_post]
         zero = torch.zeros_like(resid)
         both = self._run_block(tokens, block, resid, {block.attn_out: zero, block.mlp_out: zero})
@@ -146,9 +165,9 @@ class HFSubject(Subject):
                 watch |= self._formats(self._anatomy.blocks[site.layer])
         end = Point(self._anatomy.trunk, "out")
         seen = self._read(tokens, watch | {end} if final else watch, keep | {end} if final else keep)
-        for hook, point in points.items():
-            if point not in seen:
-                raise RuntimeError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
+        for hook in points:
+            if points[hook] not in seen or (starts[hook] or points[hook]) not in seen:
+                raise UserError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
         return Run(
             tokens,
             {hook: seen[point] for hook, point in points.items() if point is not None},
@@ -164,7 +183,7 @@ class HFSubject(Subject):
             if point not in keep:
                 return
             if point in seen:
-                raise RuntimeError(f"Module {point.path!r} of {self.name} runs more than once in a forward pass.")
+                raise UserError(f"Module {point.path!r} of {self.name} runs more than once in a forward pass.")
             seen[point] = tensor.detach().reshape(*tokens.shape, -1).clone()
             if len(seen) == len(keep):
                 raise Stop
@@ -216,7 +235,7 @@ class HFSubject(Subject):
             op.read(Point(self._anatomy.trunk, "out"), partial(_finish, got.append))
             self._call(op, run.tokens)
         if any(check() != 1 for check in checks) or not got:
-            raise RuntimeError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
+            raise UserError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
         return got[0]
 
     def _enter(self, op: Surgery, layer: int, resid: Tensor) -> Callable[[], int]:

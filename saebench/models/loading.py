@@ -22,7 +22,7 @@ _DTYPES = {
 }  # fmt: skip
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _SCHEME = re.compile(r"([a-z][a-z0-9_-]+):(.+)")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 def load_model(
@@ -113,7 +113,9 @@ def _wrap(model: Any, tokenizer: Any, target: torch.device | None) -> Subject:
     """Wrap a model object, recognised by its class without importing libraries it does not come from."""
     from saebench.models.tlens import HookedSubject
 
-    model = getattr(model, "_orig_mod", model)
+    model = getattr(model, "_orig_mod", model)  # torch.compile
+    if type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
+        model = model.module
     ancestors = {base.__name__ for base in type(model).__mro__}
     if "TransformerBridge" in ancestors:
         tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
@@ -128,7 +130,8 @@ def _wrap(model: Any, tokenizer: Any, target: torch.device | None) -> Subject:
     if target is not None and not _same_device(next(model.parameters()).device, target):
         model.to(target)
     if "HookedTransformer" in ancestors:
-        return HookedSubject(model, str(model.cfg.model_name or type(model).__name__), tokenizer)
+        config: Any = model.cfg
+        return HookedSubject(model, str(config.model_name or type(model).__name__), tokenizer)
     if not hasattr(model, "get_input_embeddings"):
         raise UserError(f"{type(model).__name__} is not a transformers causal language model.")
     path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
@@ -179,13 +182,14 @@ def _load(
     source, name = _locate(ref)
     kind: Any = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         hint = "" if Path(source).is_dir() else " It is neither a local directory nor a hub id that can be reached."
         raise UserError(f"Cannot load a causal language model from {ref!r}: {reason}{hint}") from error
+    model, info = loaded
     missing = sorted(info.get("missing_keys", ()))
     if missing:
         raise UserError(
@@ -212,7 +216,7 @@ def _locate(ref: str) -> tuple[str, str]:
 def _own_tokenizer(ref: str, revision: str | None, offline: bool) -> Any:
     """The tokenizer that lies beside a model, or None."""
     path = Path(ref).expanduser()
-    if path.is_dir() and not any((path / name).is_file() for name in _TOKENIZER_FILES):
+    if path.is_dir() and not any((path / name).is_file() for name in _TOKENIZERS):
         return None
     try:
         return _load_tokenizer(str(path) if path.is_dir() else ref, revision, offline)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from saebench.errors import UserError
 from saebench.models.fingerprint import content_hash
@@ -58,8 +58,8 @@ class Subject(ABC):
     tokenizer: Any = None
     max_context: int | None = None
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: Any) -> None:
+        self.model: Any = model
         self._sites: dict[str, Site] = {}
         self._proved: set[str] = set()
         self._causal = False

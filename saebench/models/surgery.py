@@ -141,7 +141,7 @@ class Surgery:
 
 @contextmanager
 def operate(model: nn.Module) -> Iterator[Surgery]:
-    """Change a model for a while: one thread at a time, gradients off, in evaluation mode.
+    """Change a model for a while: one thread at a time, gradients and autocast off, in evaluation mode.
 
     On leaving, also by an exception, every hook is removed, every module is back in its place, and
     modules that were training train again.
@@ -149,6 +149,9 @@ def operate(model: nn.Module) -> Iterator[Surgery]:
     with _LOCKS_GUARD:
         lock = _LOCKS.setdefault(model, threading.RLock())
     with lock, torch.no_grad(), ExitStack() as undo:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                undo.enter_context(torch.autocast(kind, enabled=False))
         training = [module for module in model.modules() if module.training]
         undo.callback(_set_training, training, True)
         _set_training(training, False)
@@ -170,7 +173,7 @@ def _unpack(output: Any) -> Tensor:
     """The activation in a module's output: a tensor, a tuple's first, or the last hidden state."""
     if isinstance(output, Tensor):
         return output
-    return getattr(output, "last_hidden_state", None) if hasattr(output, "last_hidden_state") else output[0]
+    return output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
 
 
 def _pack(value: Tensor, arity: int) -> Any:

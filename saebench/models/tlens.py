@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from saebench.errors import UserError
 from saebench.models import sites as at
@@ -25,7 +25,7 @@ class HookedSubject(Subject):
     defaults) activations differ from those of the original model, and so does the fingerprint.
     """
 
-    def __init__(self, model: nn.Module, name: str, tokenizer: Any = None) -> None:
+    def __init__(self, model: Any, name: str, tokenizer: Any = None) -> None:
         super().__init__(model)
         cfg = self._config()
         self.name = name
@@ -34,15 +34,15 @@ class HookedSubject(Subject):
         self.max_context = int(cfg.n_ctx)
         if cfg.positional_embedding_type == "shortformer":
             raise UserError(f"{name} has shortformer positions, which cannot be resumed from a layer.")
-        self._modules = dict(model.named_modules())
+        self._parts = dict(model.named_modules())
 
     @property
     def device(self) -> torch.device:
-        return self.model.W_E.device  # type: ignore[union-attr,return-value]
+        return self.model.W_E.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.model.W_E.dtype  # type: ignore[union-attr,return-value]
+        return self.model.W_E.dtype
 
     def _config(self) -> Any:
         return self.model.cfg
@@ -55,7 +55,7 @@ class HookedSubject(Subject):
     def _absent(self, kind: str, layer: int) -> str | None:
         if kind == at.RESID_MID and self._config().parallel_attn_mlp:
             return "its blocks run attention and MLP in parallel, so no residual lies between them"
-        return None if self._point(kind, layer).path in self._modules else "it has no such hook point"
+        return None if self._point(kind, layer).path in self._parts else "it has no such hook point"
 
     def _width(self, kind: str, layer: int) -> int:
         cfg = self._config()
@@ -82,7 +82,7 @@ class HookedSubject(Subject):
             self._call(op, tokens)
         for hook, point in points.items():
             if point not in seen:
-                raise RuntimeError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
+                raise UserError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
         acts = {hook: seen[point] for hook, point in points.items()}
         return Run(tokens, acts, seen.get(_FINAL), {hook: seen[point] for hook, point in starts.items()})
 
@@ -102,16 +102,18 @@ class HookedSubject(Subject):
                 self._call(op, value, start_at_layer=site.layer)
             else:
                 fired = op.write(self._point(site.kind, site.layer), value)
-                start = run.entering.get(site.hook)
-                self._call(op, run.tokens if start is None else start, start_at_layer=None if start is None else site.layer)
+                if site.hook in run.entering:
+                    self._call(op, run.entering[site.hook], start_at_layer=site.layer)
+                else:
+                    self._call(op, run.tokens)
         if not got or (fired is not None and fired() != 1):
-            raise RuntimeError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
+            raise UserError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
         return got[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, hidden.shape[-1])
         with torch.no_grad():
-            logits = self.model.unembed(batch)  # type: ignore[operator]
+            logits = self.model.unembed(batch)
             cap = float(self._config().output_logits_soft_cap or -1.0)
             logits = cap * torch.tanh(logits / cap) if cap > 0 else logits
         return logits.reshape(*hidden.shape[:-1], logits.shape[-1])
