@@ -117,6 +117,7 @@ class HFSubject(Subject):
         """
         block = self._anatomy.blocks[layer]
         if block.kind not in self._additive:
+            self._prove_causal()  # also that its values are finite
             self._additive[block.kind] = self._examined(block)
         return self._additive[block.kind]
 
@@ -133,7 +134,7 @@ class HFSubject(Subject):
         resid, post = seen[block.resid_pre], seen[block.resid_post]
         zero = torch.zeros_like(resid)
         both = self._run_block(tokens, block, resid, {block.attn_out: zero, block.mlp_out: zero})
-        if not torch.equal(both, resid):
+        if not self._same(both, resid):
             reason = "its blocks do not simply add attention and MLP to the residual"
             return reason, reason
         if block.mid is None:
@@ -141,7 +142,7 @@ class HFSubject(Subject):
         if torch.equal(seen[block.mid], resid):
             return None, "its blocks run attention and MLP in parallel, so no residual lies between them"
         again = self._run_block(tokens, block, seen[block.mid], {block.attn_out: zero})
-        return None, None if torch.equal(again, post) else "the MLP's norm does not read the residual stream"
+        return None, None if self._same(again, post) else "the MLP's norm does not read the residual stream"
 
     def _run_block(self, tokens: Tensor, block: Block, resid: Tensor, outputs: dict[Point, Tensor]) -> Tensor:
         got: list[Tensor] = []
@@ -252,7 +253,7 @@ class HFSubject(Subject):
     def _put(self, op: Surgery, block: Block, point: Point, value: Tensor) -> Callable[[], int]:
         """Give a branch's contribution instead of computing it; returns how often it was used."""
         module = block.attn if point == block.attn_out else block.mlp
-        if module is not None and not point.path.startswith(module):  # a post-norm: skip what it normalises
+        if module is not None and not f"{point.path}.".startswith(f"{module}."):  # a post-norm: skip what it normalises
             op.swap(module, lambda original: Fixed(original, self._arity.get(module, 0), value))
         fixed = op.swap(point.path, lambda original: Fixed(original, self._arity.get(point.path, 0), value))
         return lambda: fixed.fired

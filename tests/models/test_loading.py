@@ -252,8 +252,9 @@ def test_models_that_cannot_be_subjects() -> None:
     model = build("llama")
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[0, 0] = float("nan")
-    with pytest.raises(UserError, match="gives NaN or Inf"):
-        load_model(model).forward(token_rows())
+    for hooks in ([], ["blocks.1.hook_mlp_out"]):
+        with pytest.raises(UserError, match="gives NaN or Inf"):
+            load_model(model).forward(token_rows(), hooks)
 
 
 def test_adapters_are_found_by_scheme(monkeypatch: pytest.MonkeyPatch, llama_case: Case) -> None:
