@@ -260,8 +260,8 @@ def quiz(w: Writer) -> None:
     """Three to five questions with four options; answers by letter, or in full and then by letter."""
     in_full = False
     for i in range(w.count(3, 5)):
-        entity = w.choose(world().all_entities)
-        relation = w.choose(tuple(entity.attributes))
+        entity = world().all_entities[int(w.rng.random() * len(world().all_entities))]
+        relation = tuple(entity.attributes)[int(w.rng.random() * len(entity.attributes))]
         options, place = draw_options(w, entity, relation)
         ask(w, entity, relation, options)
         if i == 0:

@@ -92,24 +92,34 @@ class Rating:
 
 
 def draw_options(w: Writer, entity: Entity, relation: str) -> tuple[list[str], int]:
-    """Four options, the right one at a uniform place; charged but not written."""
+    """Four options, the right one at a uniform place; neither written nor charged."""
     right = entity.attributes[relation]
     wrong = [v for v in world().values[entity.type, relation] if v != right]
     place = int(w.rng.random() * 4)
     options = w.rng.sample(wrong, 3)
-    w.pending += math.log(4) + math.log(len(wrong) * (len(wrong) - 1) * (len(wrong) - 2))
     options.insert(place, right)
     return options, place
 
 
 def ask(w: Writer, entity: Entity, relation: str, options: Sequence[str]) -> None:
-    """Write a question and its four options."""
-    w.add("what", "is", "the", relation, "of")
+    """Write a question, drawn from all facts, and its four options; each word bears its own surprisal."""
+    everything = world().all_entities
+    having = sum(relation in e.attributes for e in everything)
+    w.add("what", "is", "the")
+    w.pending += math.log(len(everything) * len(entity.attributes) / having)
+    w.add(relation, "of")
+    w.pending += math.log(having)
     w.mention(entity)
     w.add("?")
-    for letter, option in zip("ABCD", options, strict=True):
+    wrong = len(world().values[entity.type, relation]) - 1
+    answered = False
+    for i, (letter, option) in enumerate(zip("ABCD", options, strict=True)):
         w.add(letter)
         if option == entity.attributes[relation]:
+            w.pending += math.log(4 - i)
             w.value(entity, relation)
+            answered = True
         else:
+            w.pending += math.log(wrong) if answered else math.log(wrong * (4 - i) / (3 - i))
             w.add(option)
+            wrong -= 1

@@ -13,7 +13,7 @@ from saebench.data import world
 from saebench.data.world_facts import DOMAINS
 from saebench.data.world_kinds import KINDS
 from saebench.data.world_lists import POSITIVE_CHANCE
-from saebench.data.world_writer import Rating, Writer, draw_options
+from saebench.data.world_writer import Rating, Writer, ask, draw_options
 
 
 def test_a_document_depends_on_its_seed_and_index_alone() -> None:
@@ -123,11 +123,14 @@ def test_surprisal_of_a_tiny_writer_equals_brute_force() -> None:
     assert sum(math.exp(-x) for x in found.values()) == pytest.approx(1)
 
 
-def test_surprisal_of_options_is_their_number() -> None:
+def test_surprisal_of_a_question_is_the_number_of_questions() -> None:
+    """A fact of 268 entities with three each, a place for the answer, and an ordered choice of wrong options."""
     entity = world.entities("beast")[0]
-    w = Writer(random.Random(0))
-    draw_options(w, entity, "class")
-    assert w.pending == pytest.approx(math.log(4 * 5 * 4 * 3))
+    for seed in range(8):
+        w = Writer(random.Random(seed))
+        options, _ = draw_options(w, entity, "class")
+        ask(w, entity, "class", options)
+        assert sum(w.nll) == pytest.approx(math.log(268 * 3) + math.log(4 * 5 * 4 * 3))
 
 
 def test_a_hidden_rating_is_charged_as_its_reader_pays() -> None:

@@ -16,24 +16,22 @@ if TYPE_CHECKING:
 FORMAT = "%(asctime)s %(name)s %(message)s"
 
 
-def build_lm(work: Path, out: Path, steps: int | None, decay: int | None) -> None:
+def build_lm(work: Path, out: Path, **changes: int | None) -> None:
     """Train the model (or go on from the checkpoint under `work`) and export it."""
     from saebench.data.world_build.lm import Recipe, train
     from saebench.data.world_build.subject import export_model
 
-    changes = {k: v for k, v in (("steps", steps), ("decay", decay)) if v is not None}
-    export_model(train(Recipe(**changes), work), out / "model")
+    recipe = Recipe(**{k: v for k, v in changes.items() if v is not None})
+    export_model(train(recipe, work), out / "model")
 
 
 def _one_sae(recipe: SaeRecipe, work: Path, out: Path) -> dict[str, Any]:
     """Train, reload and measure one SAE; its line of the index. Runs in a process of its own."""
     import warnings
 
-    from saebench.data import world
-    from saebench.data.world_build.corpus import pack
-    from saebench.data.world_build.measure import measure
+    from saebench.data.world_build.measure import measure, yardstick
     from saebench.data.world_build.saes import load_sae, train_sae
-    from saebench.data.world_build.subject import HOOK, HOOK_MLP_IN, HOOK_MLP_OUT, load_model
+    from saebench.data.world_build.subject import HOOK, HOOK_MLP_IN, HOOK_MLP_OUT
 
     warnings.filterwarnings("ignore")
     (out / "logs").mkdir(parents=True, exist_ok=True)
@@ -44,8 +42,7 @@ def _one_sae(recipe: SaeRecipe, work: Path, out: Path) -> dict[str, Any]:
     logger.handlers = [handler]
     folder = out / "saes" / recipe.name
     train_sae(recipe, work, folder)
-    rows = pack(world.HELD_OUT_SEED, 0, 1000)
-    figures = measure(load_model(out / "model"), load_sae(folder), rows)
+    figures = measure(load_sae(folder), yardstick(out / "model"))
     logger.info("%s", figures)
     transcoder = recipe.architecture == "transcoder"
     return {
@@ -101,6 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WORLD_DIR, help="where the artefacts go")
     parser.add_argument("--steps", type=int, help="training steps, if not the recipe's")
     parser.add_argument("--decay", type=int, help="how many of the model's steps the learning rate falls over")
+    parser.add_argument("--threads", type=int, help="of the model's training")
     parser.add_argument("--only", nargs="*", default=[], help="names of SAEs to make, if not all")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=FORMAT)
@@ -110,7 +108,7 @@ def main() -> None:
         parser.error("--work is needed to train")
     args.work.mkdir(parents=True, exist_ok=True)
     if args.stage == "lm":
-        build_lm(args.work, args.out, args.steps, args.decay)
+        build_lm(args.work, args.out, steps=args.steps, decay=args.decay, threads=args.threads)
     else:
         build_saes(args.work, args.out, args.steps, args.only)
 

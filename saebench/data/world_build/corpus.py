@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saebench.data import world
+from saebench.data.world_build.drills import matching
 from saebench.data.world_kinds import KINDS
 
 ROW = 128
@@ -44,10 +46,21 @@ class Rows:
 TAGS = ("", "attribute", "letter", "letter in full", "first letter")
 
 
-def pack(seed: int, start: int, count: int) -> Rows:
-    """Pack `count` documents of a seed into rows, longest first into the first row that has room."""
+def pack(seed: int, start: int, count: int, focus: Mapping[str, float] | None = None) -> Rows:
+    """Pack `count` documents of a seed into rows, longest first into the first row that has room.
+
+    With `focus`, the kinds named there (or "matching", the drill) have those shares, and the others share the rest.
+    """
     kinds = list(KINDS)
-    written = [world.write(seed, start + i) for i in range(count)]
+    chosen: list[str | None] = [None] * count
+    if focus:
+        rest = (1 - sum(focus.values())) / sum(share for k, (_, share) in KINDS.items() if k not in focus)
+        shares = {k: rest * share for k, (_, share) in KINDS.items()} | dict(focus)
+        chosen = [*random.Random(f"focus/{seed}/{start}").choices(list(shares), list(shares.values()), k=count)]
+    written = [
+        (kind, matching(seed, start + i)) if kind == "matching" else world.write(seed, start + i, kind)
+        for i, kind in enumerate(chosen)
+    ]
     order = sorted(range(count), key=lambda i: -len(written[i][1].tokens))
     by_room: list[list[int]] = [[] for _ in range(ROW + 1)]
     rows: list[list[int]] = []
@@ -73,7 +86,7 @@ def pack(seed: int, start: int, count: int) -> Rows:
             ids[r, span] = [BOS, *(IDS[t] for t in w.tokens), EOS]
             segment[r, span] = number + 1
             position[r, span] = range(n)
-            kind[r, span] = kinds.index(name)
+            kind[r, span] = kinds.index(name) if name in kinds else len(kinds)
             nll[r, span] = [0.0, *w.nll, w.pending]
             for j, marks in w.marks.items():
                 tag[r, at + 1 + j] = _tag(name, marks, w.labels)
@@ -90,11 +103,11 @@ def _tag(kind: str, marks: dict[str, str], labels: dict[str, str]) -> int:
     return TAGS.index("attribute") if "attribute" in marks and kind == "encyclopaedia" else 0
 
 
-def batches(seed: int, rows: int, chunk: int = 8000) -> Iterator[Rows]:
-    """Batches of `rows` rows without end; batch i depends on the seed and i alone."""
+def batches(seed: int, rows: int, focus: Mapping[str, float] | None = None, chunk: int = 8000) -> Iterator[Rows]:
+    """Batches of `rows` rows without end; batch i depends on the arguments and i alone."""
     start = 0
     while True:
-        packed = pack(seed, start, chunk)
+        packed = pack(seed, start, chunk, focus)
         for first in range(0, len(packed.ids) - rows + 1, rows):
             yield packed.take(slice(first, first + rows))
         start += chunk

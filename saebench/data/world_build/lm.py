@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from saebench.data.world_kinds import KINDS
 
 log = logging.getLogger(__name__)
 
+FOCUS_SEED = 3
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,7 +34,14 @@ class Recipe:
     rows: int = 16
     muon_lr: float = 0.02
     adam_lr: float = 0.003
-    answer_weight: float = 4.0
+    weights: tuple[tuple[int, float, float], ...] = ((0, 4.0, 1.0), (1600, 6.0, 6.0), (3000, 16.0, 6.0), (3200, 6.0, 6.0))
+    focus: tuple[tuple[int, tuple[tuple[str, float], ...]], ...] = (
+        (2000, (("quiz", 0.55), ("spelling", 0.2))),
+        (3200, (("quiz", 0.3), ("spelling", 0.15), ("matching", 0.25))),
+    )
+    calm_from: int = 2400
+    calm_muon_lr: float = 0.012
+    calm_adam_lr: float = 0.001
     seed: int = 0
     threads: int = 2
 
@@ -129,15 +139,29 @@ def monitor(model: LlamaForCausalLM, rows: Rows, batch: int = 32) -> dict[str, f
 
 
 def _rate(recipe: Recipe, step: int) -> float:
-    return min(1.0, (step + 1) / recipe.warmup, (recipe.steps - step) / recipe.decay)
+    since = step - recipe.calm_from
+    warm_again = (since + 1) / 50 if since >= 0 else 1.0
+    return min(1.0, (step + 1) / recipe.warmup, (recipe.steps - step) / recipe.decay, warm_again)
 
 
 def _weights(rows: Rows, recipe: Recipe, step: int) -> Tensor:
-    """Answers weigh more until the decay begins; padding weighs nothing."""
-    tag = rows.tag[:, 1:]
-    heavy = np.isin(tag, [TAGS.index("letter"), TAGS.index("letter in full")])
-    factor = recipe.answer_weight if step < recipe.steps - recipe.decay else 1.0
-    return scored(rows) * torch.from_numpy(np.where(heavy, factor, 1.0)).float()
+    """Answers and first letters weigh more until the decay begins; padding weighs nothing."""
+    _, answer, spelling = max(w for w in recipe.weights if w[0] <= step)
+    factor = np.ones(len(TAGS))
+    if step < recipe.steps - recipe.decay:
+        factor[[TAGS.index("letter"), TAGS.index("letter in full")]] = answer
+        factor[TAGS.index("first letter")] = spelling
+    return scored(rows) * torch.from_numpy(factor[rows.tag[:, 1:]]).float()
+
+
+def _mixed_batches(recipe: Recipe) -> Iterator[Rows]:
+    """The world's own mix of kinds, but from the first focus to the decay more of what is learnt late."""
+    streams = {0: batches(world.TRAIN_SEED, recipe.rows)}
+    for i, (start, focus) in enumerate(recipe.focus):
+        streams[start] = batches(FOCUS_SEED + i, recipe.rows, dict(focus))
+    for step in itertools.count():
+        calm = step >= recipe.steps - recipe.decay
+        yield next(streams[0 if calm else max(start for start in streams if start <= step)])
 
 
 def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM:
@@ -156,7 +180,7 @@ def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM
         for buffer, saved in zip(muon.buffers.values(), state["muon"], strict=True):
             buffer.copy_(saved)
         start = int(state["step"])
-    held_out = pack(world.HELD_OUT_SEED, 0, 1000)
+    held_out = pack(world.HELD_OUT_SEED, 0, 600)
 
     def objective(rows: Rows, weights: Tensor) -> Tensor:
         return (token_losses(model, rows)[0] * weights).sum() / weights.sum()
@@ -164,16 +188,20 @@ def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM
     inner = _compiled_objective(model) if compiled else objective
     log.info("recipe %s from step %d; %d parameters", asdict(recipe), start, model.num_parameters())
     begun, seen, running = time.monotonic(), 0, 0.0
-    for step, rows in enumerate(batches(world.TRAIN_SEED, recipe.rows)):
+    for step, rows in enumerate(_mixed_batches(recipe)):
         if step < start:
             continue
         if step >= recipe.steps:
             break
+        if step == recipe.calm_from:
+            # A long memory of the second moment, or rows of rare words walk at random between their appearances.
+            adam = torch.optim.AdamW(others, betas=(0.9, 0.999), weight_decay=0.0)
+        calm = step >= recipe.calm_from
         loss = inner(rows, _weights(rows, recipe, step))
         loss.backward()
         rate = _rate(recipe, step)
-        muon.step(recipe.muon_lr * rate)
-        adam.param_groups[0]["lr"] = recipe.adam_lr * rate
+        muon.step(rate * (recipe.calm_muon_lr if calm else recipe.muon_lr))
+        adam.param_groups[0]["lr"] = rate * (recipe.calm_adam_lr if calm else recipe.adam_lr)
         adam.step()
         model.zero_grad(set_to_none=True)
         seen += int(scored(rows).sum())
@@ -181,7 +209,7 @@ def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM
         if (step + 1) % 50 == 0:
             speed = seen / (time.monotonic() - begun)
             log.info("step %d weighted loss %.4f tokens/s %.0f", step + 1, running / (1 - 0.98 ** (step + 1 - start)), speed)
-        if (step + 1) % 400 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
             report = monitor(model, held_out)
             log.info("step %d %s", step + 1, " ".join(f"[{k}] {v:.3f}" for k, v in report.items()))
             _checkpoint(checkpoint, model, adam, muon, step + 1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +13,18 @@ from sae_lens import SAE
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from saebench.data.world_build.corpus import Rows
-from saebench.data.world_build.subject import HOOK, HOOK_MLP_IN, HOOK_MLP_OUT, at_hook, collect, loss_on_words
-from saebench.data.world_build.subject import valid_tokens
+from saebench.data import world
+from saebench.data.world_build.corpus import Rows, pack
+from saebench.data.world_build.subject import (
+    HOOK,
+    HOOK_MLP_IN,
+    HOOK_MLP_OUT,
+    at_hook,
+    collect,
+    load_model,
+    loss_on_words,
+    valid_tokens,
+)
 
 
 def _pieces(rows: Rows, size: int = 64) -> list[Rows]:
@@ -33,15 +45,35 @@ def mean_loss(model: LlamaForCausalLM, rows: Rows, hook: str = "", edit: Callabl
     return total / count
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What does not depend on the SAE: held-out rows, the clean loss, the losses with each site at zero."""
+
+    model: LlamaForCausalLM
+    rows: Rows
+    clean: float
+    zero: dict[str, float]
+
+
+@cache
+def yardstick(model_folder: Path, documents: int = 500) -> Yardstick:
+    """The exported model and held-out documents, with their reference losses; made once a process."""
+    model, rows = load_model(model_folder), pack(world.HELD_OUT_SEED, 0, documents)
+    zero = {hook: mean_loss(model, rows, hook, torch.zeros_like) for hook in (HOOK, HOOK_MLP_OUT)}
+    return Yardstick(model, rows, mean_loss(model, rows), zero)
+
+
 @torch.no_grad()
-def measure(model: LlamaForCausalLM, sae: SAE[Any], rows: Rows) -> dict[str, float]:
+def measure(sae: SAE[Any], by: Yardstick) -> dict[str, float]:
     """L0, dead fraction, explained variance, loss recovered (zero ablation) and its terms."""
+    model, rows = by.model, by.rows
     transcoder = sae.cfg.architecture() == "transcoder"
-    hooks = [HOOK_MLP_IN, HOOK_MLP_OUT] if transcoder else [HOOK, HOOK]
+    hooks = [HOOK_MLP_IN, HOOK_MLP_OUT] if transcoder else [HOOK]
     fired, active, count, residual = torch.zeros(sae.cfg.d_sae), 0.0, 0, 0.0
     targets: list[Tensor] = []
     for part in _pieces(rows):
-        x, y = collect(model, part, hooks)
+        found = collect(model, part, hooks)
+        x, y = found[0], found[-1]
         codes = sae.encode(x)
         on = codes != 0
         fired += on.sum(0)
@@ -51,20 +83,19 @@ def measure(model: LlamaForCausalLM, sae: SAE[Any], rows: Rows) -> dict[str, flo
         targets.append(y)
     y = torch.cat(targets).double()
     total = float((y - y.mean(0)).pow(2).sum())
-    clean = mean_loss(model, rows)
-    zero = mean_loss(model, rows, hooks[1], torch.zeros_like)
     if transcoder:
         spliced = _transcoded_loss(model, sae, rows)
     else:
         spliced = mean_loss(model, rows, HOOK, lambda x: sae.decode(sae.encode(x)))
+    zero = by.zero[hooks[-1]]
     return {
         "l0": active / count,
         "dead_fraction": float((fired == 0).float().mean()),
         "explained_variance": 1 - residual / total,
-        "ce_clean": clean,
+        "ce_clean": by.clean,
         "ce_sae": spliced,
         "ce_zero": zero,
-        "loss_recovered": (zero - spliced) / (zero - clean),
+        "loss_recovered": (zero - spliced) / (zero - by.clean),
         "tokens": count,
     }
 

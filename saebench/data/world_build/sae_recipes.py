@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LEVELS = ("low", "mid", "high")
-L0: dict[str, int] = {"low": 8, "mid": 24, "high": 72}
-L1: dict[str, dict[str, float]] = {
-    "relu": {"low": 6.0, "mid": 2.5, "high": 0.8},
-    "gated": {"low": 6.0, "mid": 2.5, "high": 0.8},
-}
+L0: dict[str, int] = {"low": 5, "mid": 20, "high": 80}
+L1: dict[str, float] = {"low": 6.0, "mid": 2.5, "high": 0.8}
+JUMP: dict[str, float] = {"low": 0.2, "mid": 0.05, "high": 0.01}
+"""Where the coefficients start; training steers them towards the L0 of the level."""
+L1_PENALISED = ("relu", "gated", "transcoder")
+STEERED = (*L1_PENALISED, "jumprelu")
 ARCHITECTURES = ("relu", "gated", "topk", "batchtopk", "jumprelu", "matryoshka")
 DAMAGES = ("untrained", "frozen-decoder", "shuffled", "undertrained", "half-dead")
 
@@ -29,18 +30,23 @@ class SaeRecipe:
     damage: str = ""
     parent: str = ""
 
+    @property
+    def target_l0(self) -> int:
+        """The L0 that the penalty is steered to; 0 where the architecture sets it itself."""
+        return L0[self.level] if self.architecture in STEERED else 0
+
 
 def _options(architecture: str, level: str, steps: int) -> dict[str, Any]:
-    if architecture in L1:
-        return {"l1_coefficient": L1[architecture][level], "l1_warm_up_steps": steps // 10}
+    if architecture in L1_PENALISED:
+        return {"l1_coefficient": L1[level], "l1_warm_up_steps": steps // 10}
     if architecture == "jumprelu":
         return {
-            "jumprelu_sparsity_loss_mode": "quadratic",
-            "target_l0": float(L0[level]),
-            "l0_coefficient": 1.0,
-            "l0_warm_up_steps": steps // 4,
-            "jumprelu_bandwidth": 0.5,
-            "jumprelu_init_threshold": 0.3,
+            "l0_coefficient": JUMP[level],
+            "l0_warm_up_steps": steps // 10,
+            "jumprelu_bandwidth": 0.3,
+            "jumprelu_init_threshold": 0.1,
+            "jumprelu_ste_to_input": True,
+            "pre_act_loss_coefficient": 1e-3,
         }
     options: dict[str, Any] = {"k": L0[level]}
     if architecture == "matryoshka":
@@ -48,7 +54,7 @@ def _options(architecture: str, level: str, steps: int) -> dict[str, Any]:
     return options
 
 
-def recipes(steps: int = 2000) -> Iterator[SaeRecipe]:
+def recipes(steps: int = 1000) -> Iterator[SaeRecipe]:
     """Every shipped SAE; the damaged ones come after their parent."""
     for architecture in ARCHITECTURES:
         for level in LEVELS:
@@ -58,7 +64,7 @@ def recipes(steps: int = 2000) -> Iterator[SaeRecipe]:
         for seed in (1, 2):
             options = _options(architecture, "mid", steps)
             yield SaeRecipe(f"{architecture}-mid-seed{seed}", architecture, "mid", steps, seed, options)
-    yield SaeRecipe("transcoder-mid", "transcoder", "mid", steps, options={"l1_coefficient": 1.0})
+    yield SaeRecipe("transcoder-mid", "transcoder", "mid", steps, options=_options("transcoder", "mid", steps))
     for damage in DAMAGES:
         share = {"untrained": 0, "undertrained": steps // 25}.get(damage, steps)
         options = _options("topk", "mid", steps)

@@ -29,12 +29,13 @@ from saebench.data.world_build.subject import HOOK, HOOK_MLP_IN, HOOK_MLP_OUT, c
 log = logging.getLogger(__name__)
 
 SAE_SEED = 2
-BATCH = 2048
+BATCH = 1024
+LEARNING_RATE = 1e-3
 D_IN, D_SAE = 128, 1024
 _REGISTERED = {"relu": "standard", "matryoshka": "matryoshka_batchtopk"}
 
 
-def store_activations(model_folder: Path, work: Path, documents: int = 28000, chunk: int = 2000) -> None:
+def store_activations(model_folder: Path, work: Path, documents: int = 24000, chunk: int = 2000) -> None:
     """Write the activations of documents of `SAE_SEED` at all hooks: `work`/HOOK.npy, [tokens, 128] float32."""
     model = load_model(model_folder)
     hooks = [HOOK, HOOK_MLP_IN, HOOK_MLP_OUT]
@@ -93,6 +94,14 @@ def train_sae(recipe: SaeRecipe, work: Path, folder: Path) -> None:
     _halve(folder)
 
 
+def _steered(coefficient: float, l0: float, recipe: SaeRecipe, step: int) -> float:
+    """The penalty moved towards the L0 asked for, until two thirds of the way; fixed from then on."""
+    if not recipe.steps // 10 <= step < recipe.steps * 2 // 3:
+        return coefficient
+    error = math.log(max(l0, 0.1) / recipe.target_l0)
+    return coefficient * math.exp(0.02 * max(-1.0, min(1.0, error)))
+
+
 def _train_with_saelens(recipe: SaeRecipe, work: Path, folder: Path) -> None:
     acts = np.load(work / f"{HOOK}.npy", mmap_mode="r")
     torch.manual_seed(1000 + recipe.seed)
@@ -108,7 +117,8 @@ def _train_with_saelens(recipe: SaeRecipe, work: Path, folder: Path) -> None:
         SAETrainerConfig(
             total_training_samples=steps * BATCH,
             train_batch_size_samples=BATCH,
-            lr=1e-3,
+            lr=LEARNING_RATE,
+            lr_end=LEARNING_RATE / 100,
             lr_warm_up_steps=min(100, steps // 4),
             lr_decay_steps=steps // 3,
             dead_feature_window=200,
@@ -124,10 +134,15 @@ def _train_with_saelens(recipe: SaeRecipe, work: Path, folder: Path) -> None:
             break
         out = trainer.step(x)
         trainer.n_training_steps += 1
-        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
-            l0 = float((out.feature_acts != 0).sum(-1).float().mean())
-            dead = int(trainer.dead_neurons.sum())
-            log.info("%s step %d loss %.3f l0 %.1f dead %d", recipe.name, step + 1, float(out.loss), l0, dead)
+        l0 = float((out.feature_acts != 0).sum(-1).float().mean())
+        for penalty in trainer.coefficient_schedulers.values():
+            if recipe.target_l0:
+                penalty.final_value = _steered(penalty.final_value, l0, recipe, step)
+        if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
+            log.info(
+                "step %d loss %.3f l0 %.1f dead %d coefficients %s",
+                step + 1, float(out.loss), l0, int(trainer.dead_neurons.sum()), trainer.get_coefficients(),
+            )  # fmt: skip
     sae.fold_activation_norm_scaling_factor(scale)
     sae.save_inference_model(folder)
 
@@ -142,23 +157,25 @@ def _train_transcoder(recipe: SaeRecipe, work: Path, folder: Path) -> None:
         coder.W_dec.div_(coder.W_dec.norm(dim=1, keepdim=True)).mul_(0.1)
         coder.W_enc.copy_(coder.W_enc / coder.W_enc.norm(dim=0, keepdim=True) * 0.1)
         coder.b_dec.copy_(torch.from_numpy(outputs[:: len(outputs) // 50000].mean(0)) * scale_out)
-    adam = torch.optim.Adam(coder.parameters(), lr=1e-3)
+    adam = torch.optim.Adam(coder.parameters())
+    coefficient = recipe.options["l1_coefficient"]
     for step, (x, y) in enumerate(_batches([inputs, outputs], recipe.seed)):
         if step >= recipe.steps:
             break
         left = (recipe.steps - step) / (recipe.steps / 3)
-        adam.param_groups[0]["lr"] = 1e-3 * min(1.0, (step + 1) / 100, left)
+        adam.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 100, left)
         codes = coder.encode(x * scale_in)
         mse = (coder.decode(codes) - y * scale_out).pow(2).sum(-1).mean()
         l1 = (codes * coder.W_dec.norm(dim=1)).sum(-1).mean()
-        loss = mse + recipe.options["l1_coefficient"] * min(1.0, 10 * step / recipe.steps) * l1
+        loss = mse + coefficient * min(1.0, 10 * step / recipe.steps) * l1
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(coder.parameters(), 1.0)
         adam.step()
-        if (step + 1) % 250 == 0:
-            l0 = float((codes != 0).sum(-1).float().mean())
-            log.info("%s step %d loss %.3f l0 %.1f", recipe.name, step + 1, float(loss.detach()), l0)
+        l0 = float((codes != 0).sum(-1).float().mean())
+        coefficient = _steered(coefficient, l0, recipe, step)
+        if (step + 1) % 100 == 0:
+            log.info("step %d loss %.3f l0 %.1f l1 coefficient %.3f", step + 1, float(loss.detach()), l0, coefficient)
     with torch.no_grad():
         coder.W_enc.mul_(scale_in)
         coder.W_dec.div_(scale_out)
