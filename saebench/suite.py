@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from saebench.errors import UserError, nearest, unknown
 from saebench.metric import Metric
@@ -47,6 +47,14 @@ class References(BaseModel):
 
     null: str | None = "null:random-32"
     baseline: str | None = "baseline:pca-32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_a_name(cls, keys: Any) -> Any:
+        """YAML reads an unquoted `null` as no value; as a key it can only mean the name."""
+        if isinstance(keys, Mapping):
+            return {"null" if key is None else key: value for key, value in keys.items()}
+        return keys
 
 
 class Suite(BaseModel):
