@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all the set-up. For a GPU: make demo TORCH="torch==2.13.0 --index-url <the CUDA index>"
+# `make demo` and `make test` do all the set-up. TORCH goes to `pip install`: name the build for your GPU there.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
