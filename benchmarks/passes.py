@@ -36,7 +36,9 @@ def main() -> None:
         return
     torch.set_num_threads(options.threads)
     lines = ["| what | ratio | target |", "|---|---|---|", *_speed(options), _memory(options), *_command()]
-    text = f"{options.tokens:,} tokens, {options.threads} threads, torch {torch.__version__}\n\n" + "\n".join(lines) + "\n"
+    text = (
+        f"{options.tokens:,} tokens, {options.threads} threads, torch {torch.__version__}\n\n" + "\n".join(lines) + "\n"
+    )
     sys.stdout.write(text)
     if options.out:
         Path(options.out).write_text(text, encoding="utf-8")
@@ -82,9 +84,11 @@ def _speed(options: argparse.Namespace) -> list[str]:
     }
     seconds = _interleaved(work, options.repeats)
     further = (seconds["core, 4 SAEs"] - seconds["core, 1 SAE"]) / (seconds["floor, 4 SAEs"] - seconds["floor, 1 SAE"])
-    rows = [f"| core suite on one SAE over the bare loop | {seconds['core, 1 SAE'] / seconds['floor, 1 SAE']:.2f} | 1.3 |",
-            f"| each further SAE over its own encode, decode and resumed forward | {further:.2f} | 1.3 |",
-            f"| all stream metrics over one of them | {seconds['core, 1 SAE'] / seconds['one metric, 1 SAE']:.2f} | 1.25 |"]
+    rows = [
+        f"| core suite on one SAE over the bare loop | {seconds['core, 1 SAE'] / seconds['floor, 1 SAE']:.2f} | 1.3 |",
+        f"| each further SAE over its own encode, decode and resumed forward | {further:.2f} | 1.3 |",
+        f"| all stream metrics over one of them | {seconds['core, 1 SAE'] / seconds['one metric, 1 SAE']:.2f} | 1.25 |",
+    ]
     return rows
 
 
@@ -143,7 +147,9 @@ def _interleaved(work: dict[str, Callable[[], None]], repeats: int) -> dict[str,
 def _memory(options: argparse.Namespace) -> str:
     """Peak memory of a pass over ten times the tokens, each in a process of its own."""
     small, large = (_peak(tokens) for tokens in (options.tokens // 2, options.tokens * 5))
-    return f"| peak memory for {options.tokens * 5:,} tokens over {options.tokens // 2:,} | {large / small:.3f} | 1.10 |"
+    return (
+        f"| peak memory for {options.tokens * 5:,} tokens over {options.tokens // 2:,} | {large / small:.3f} | 1.10 |"
+    )
 
 
 def _peak(tokens: int) -> float:
@@ -171,7 +177,9 @@ def _command() -> list[str]:
         )
         runs = [subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stderr for _ in range(5)]
         seconds = statistics.median(float(run.split()[0]) for run in runs)
-        lines.append(f"| seconds of `saebench {' '.join(words)}` (imports torch: {runs[0].split()[1]}) | {seconds:.2f} s | 0.5 s |")
+        lines.append(
+            f"| seconds of `saebench {' '.join(words)}` (imports torch: {runs[0].split()[1]}) | {seconds:.2f} s | 0.5 s |"
+        )
     return lines
 
 

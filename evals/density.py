@@ -6,7 +6,7 @@ not with other text. The number of tokens that was looked at stands in the row (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from saebench.inputs import Activity
 from saebench.metric import Array, Sums, Totals, metric
@@ -100,7 +100,7 @@ def _(s: Totals) -> Array:
     return s.inside / s.latents
 
 
-def _over_thresholds(a: Activity, shares: tuple[float, ...]) -> dict[str, object]:
+def _over_thresholds(a: Activity, shares: tuple[float, ...]) -> dict[str, Any]:
     """Firings of each latent beside the count that a share of the tokens comes to, both `[d_sae, shares]`."""
     fires = a.fires[:, None].double().expand(-1, len(shares))
     return {"fires": fires, "threshold": fires.new_tensor(shares).expand_as(fires) * a.codes.n}

@@ -18,20 +18,16 @@ def nmse_by_position(r: Reconstruction, t: TokenInfo, *, edges: tuple[int, ...] 
     sum |y - y^|^2 / sum |y|^2 over the tokens of a band; `edges` are the first positions of the bands
     after the first, BOS being position 0.
     """
-    band = sum((t.position >= edge).long() for edge in edges)
-    return _by_band(r, band, _names("position", edges))
+    return _by_band(r, _band(t.position, edges), _names("position", edges))
 
 
 @metric(version=1, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))
-def nmse_by_frequency(
-    r: Reconstruction, t: TokenInfo, *, edges: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
-) -> Sums:
+def nmse_by_frequency(r: Reconstruction, t: TokenInfo, *, edges: tuple[float, ...] = (1e-4, 1e-3, 1e-2)) -> Sums:
     """Squared error as a share of the target's power, by how frequent the token is in the corpus.
 
     sum |y - y^|^2 / sum |y|^2 over the tokens whose share of the corpus lies in a band.
     """
-    band = sum((t.frequency >= edge).long() for edge in edges)
-    return _by_band(r, band, _names("frequency", edges))
+    return _by_band(r, _band(t.frequency, edges), _names("frequency", edges))
 
 
 @metric(version=1, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))
@@ -43,6 +39,13 @@ def nmse_by_domain(r: Reconstruction, t: TokenInfo) -> Sums:
     if not t.domains:
         raise NotApplicable("the data has no `domain` column")
     return _by_band(r, t.domain, [f"domain={name}" for name in t.domains])
+
+
+def _band(values: Tensor, edges: tuple[float, ...]) -> Tensor:
+    """How many edges each value has reached, `[tokens]`."""
+    import torch
+
+    return torch.bucketize(values.double(), torch.tensor(edges, dtype=torch.float64, device=values.device), right=True)
 
 
 def _by_band(r: Reconstruction, band: Tensor, names: list[str]) -> Sums:

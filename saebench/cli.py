@@ -15,7 +15,9 @@ from saebench.errors import UserError, unknown
 class _Group(click.Group):
     """Shows a `UserError` as one sentence and offers the nearest command for a misspelt one."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         name = click.utils.make_str(args[0])
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             raise UserError(str(unknown("command", name, self.list_commands(ctx))))
@@ -49,7 +51,9 @@ def _include(paths: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("suite")
-@click.option("--sae", multiple=True, help="SAE reference: world:NAME, a path, saelens:RELEASE/ID, hf:OWNER/REPO. Repeat it.")
+@click.option(
+    "--sae", multiple=True, help="SAE reference: world:NAME, a path, saelens:RELEASE/ID, hf:OWNER/REPO. Repeat it."
+)
 @click.option("--model", help="Hub id or local directory; default: the suite's, else the one the SAEs name.")
 @click.option("--data", multiple=True, metavar="NAME=REF", help="Data instead of the suite's, such as text=my.jsonl.")
 @click.option("--metric", multiple=True, help="Only this metric. Repeat it.")
@@ -65,8 +69,15 @@ def _include(paths: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Rows as JSON lines on standard output.")
 @click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
 def run(
-    suite: str, sae: tuple[str, ...], metric: tuple[str, ...], data: tuple[str, ...], out: Path | None,
-    dry_run: bool, as_json: bool, include: tuple[str, ...], **options: Any,
+    suite: str,
+    sae: tuple[str, ...],
+    metric: tuple[str, ...],
+    data: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    include: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Score SAEs on a suite. Running the same command again resumes it."""
     _include(include)
@@ -175,8 +186,14 @@ def show(name: str, hook: str | None, include: tuple[str, ...]) -> None:
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the comparison as Markdown.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the gate as JUnit XML.")
 def compare(
-    a: Path, b: Path, sae_a: str | None, sae_b: str | None, gate: Path | None, cannot_tell: Any,
-    markdown: Path | None, junit: Path | None,
+    a: Path,
+    b: Path,
+    sae_a: str | None,
+    sae_b: str | None,
+    gate: Path | None,
+    cannot_tell: Any,
+    markdown: Path | None,
+    junit: Path | None,
 ) -> None:
     """Paired differences B - A with intervals and verdicts. Exit 1: regression; 2: rows missing or too noisy."""
     from saebench.results import compare as compare_results

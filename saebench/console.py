@@ -153,7 +153,9 @@ class LiveProgress(Progress):
         for name, (state, text) in self._states.items():
             drawn.add_row(Text(state, style=colours[state]), Text(name), Text(text))
         for data, share in self._share.items():
-            drawn.add_row(Text(f"{share:4.0%}"), Text(f"pass over {data}"), ProgressBar(completed=share * 100, width=40))
+            drawn.add_row(
+                Text(f"{share:4.0%}"), Text(f"pass over {data}"), ProgressBar(completed=share * 100, width=40)
+            )
         return drawn
 
 

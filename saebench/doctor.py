@@ -61,7 +61,9 @@ def _plugins() -> Iterator[Check]:
 def _world() -> Check:
     from saebench.data.world import MODEL_DIR, sae_names
 
-    missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (MODEL_DIR / name).exists()]
+    missing = [
+        name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (MODEL_DIR / name).exists()
+    ]
     if missing:
         return Check("world", False, f"{', '.join(missing)} missing in {MODEL_DIR}: install saebench again")
     return Check("world", True, f"language model and {len(sae_names())} SAEs")

@@ -10,6 +10,8 @@ from saebench.errors import UserError, nearest
 from saebench.suite import Suite, load_suite, suite_files
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from saebench.metric import Metric
     from saebench.saes import SparseCoder
 
@@ -36,7 +38,9 @@ def shown(name: str, *, hook: str | None = None) -> str:
         from saebench.saes import load_sae
 
         return _sae(load_sae(name, hook=hook))
-    raise UserError(f"Nothing is called {name!r}: neither metric, suite nor SAE. {nearest(name, [*metrics, *suite_files()])}")
+    raise UserError(
+        f"Nothing is called {name!r}: neither metric, suite nor SAE. {nearest(name, [*metrics, *suite_files()])}"
+    )
 
 
 def _metrics() -> tuple[list[str], list[list[str]]]:
@@ -97,22 +101,34 @@ def _cost(metric: Metric) -> str:
 
 
 def _suite(suite: Suite) -> str:
-    data = [f"  {name}: {spec.source}, {spec.tokens or 'all'} tokens, context {spec.context}" for name, spec in suite.data.items()]
+    data = [
+        f"  {name}: {spec.source}, {spec.tokens or 'all'} tokens, context {spec.context}"
+        for name, spec in suite.data.items()
+    ]
     metrics = [f"  {metric.signature}: {metric.summary}" for metric in suite.metrics()]
     references = f"null {suite.references.null or '-'}, baseline {suite.references.baseline or '-'}"
-    return "\n".join([suite.name, "", suite.summary, "", "data", *data, "metrics", *metrics, "references", f"  {references}"])
+    return "\n".join(
+        [suite.name, "", suite.summary, "", "data", *data, "metrics", *metrics, "references", f"  {references}"]
+    )
 
 
 def _sae(sae: SparseCoder) -> str:
-    norms = sae.W_dec.float().norm(dim=-1)
+    rows = sae.W_dec
+    norms = rows.float().norm(dim=-1) if rows is not None else None
     facts = {
         "reference": sae.ref,
         "architecture": sae.architecture,
         "sizes": f"d_in {sae.d_in}, d_sae {sae.d_sae}, d_out {sae.d_out}",
         "hook": sae.hook_in if sae.hook_in == sae.hook_out else f"{sae.hook_in} -> {sae.hook_out}",
-        "decoder norms": f"{float(norms.min()):.4g} to {float(norms.max()):.4g}, mean {float(norms.mean()):.4g}",
+        "decoder norms": _range(norms),
         "fingerprint": sae.fingerprint,
         **{f"declared {k}": v for k, v in sae.metadata.items() if isinstance(v, (str, int, float, bool))},
     }
     warnings = [f"warning: {text}" for text in sae.warnings] or ["no warning: the weights pass the load gate"]
     return "\n".join([sae.name, "", *(f"{name:24} {value}" for name, value in facts.items()), "", *warnings])
+
+
+def _range(norms: Tensor | None) -> str:
+    if norms is None:
+        return "none: the decoder is not linear"
+    return f"{float(norms.min()):.4g} to {float(norms.max()):.4g}, mean {float(norms.mean()):.4g}"

@@ -198,9 +198,7 @@ def metric(
         raise unknown("direction", better, typing.get_args(Direction))
 
     def make(rows: Callable[..., Sums]) -> Metric:
-        return Metric(
-            rows, version=version, unit=unit, better=better, best=best, bounds=bounds, units=units, name=name
-        )
+        return Metric(rows, version=version, unit=unit, better=better, best=best, bounds=bounds, units=units, name=name)
 
     return make
 

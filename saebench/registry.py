@@ -104,9 +104,7 @@ def _metrics_of(module: ModuleType) -> dict[str, Metric]:
     if hasattr(module, "__path__"):
         names = [info.name for info in pkgutil.iter_modules(module.__path__)]
         modules = [module, *(importlib.import_module(f"{module.__name__}.{name}") for name in names)]
-    return {
-        value.name: value for part in modules for value in vars(part).values() if isinstance(value, Metric)
-    }
+    return {value.name: value for part in modules for value in vars(part).values() if isinstance(value, Metric)}
 
 
 def _load_file(file: Path) -> ModuleType:

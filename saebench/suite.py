@@ -1,14 +1,14 @@
 """Suites: which metrics run on which data, as YAML whose keys equal flag names and keyword arguments.
 
-    extends: core              # start from another suite; its metrics come first
-    summary: What it is for.
-    model: world               # any reference that --model takes
-    sae: ["world:*"]           # any references that --sae takes
-    metric: [l0, {dense_fraction: {above: [0.05]}}]
-    data:
-      text: {source: my.jsonl, tokens: 200000, context: 128}
-    references: {null: "null:random-32", baseline: "baseline:pca-32"}
-    seed: 0
+extends: core              # start from another suite; its metrics come first
+summary: What it is for.
+model: world               # any reference that --model takes
+sae: ["world:*"]           # any references that --sae takes
+metric: [l0, {dense_fraction: {above: [0.05]}}]
+data:
+  text: {source: my.jsonl, tokens: 200000, context: 128}
+references: {null: "null:random-32", baseline: "baseline:pca-32"}
+seed: 0
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from saebench.errors import UserError, nearest, unknown
 from saebench.metric import Metric
+
 
 class TextSpec(BaseModel):
     """Where a corpus comes from and how much of it is used."""

@@ -28,7 +28,10 @@ def _evaluate(model: nn.Module, sae: Any = None, suite: Any = QUICK, **options: 
         ({"suite": "no_such_file.yaml"}, ["no_such_file.yaml"]),
         ({"suite": {"name": "x", "metric": ["lo"]}}, ["lo", "l0"]),
         ({"suite": {"name": "x", "metrics": ["l0"]}}, ["metrics", "'metric'"]),
-        ({"suite": {"name": "x", "metric": ["l0"], "data": {"text": {"source": "world", "tokns": 5}}}}, ["tokns", "tokens"]),
+        (
+            {"suite": {"name": "x", "metric": ["l0"], "data": {"text": {"source": "world", "tokns": 5}}}},
+            ["tokns", "tokens"],
+        ),
         ({"suite": {"name": "x", "metric": [{"dense_fraction": {"abov": [0.1]}}]}}, ["abov", "above"]),
         ({"metrics": ["explained_varianc"]}, ["explained_variance"]),
         ({"data": {"txt": "x"}}, ["txt", "text"]),
@@ -71,7 +74,9 @@ def test_a_hook_that_this_architecture_does_not_have() -> None:
     """Parallel blocks have no residual stream between attention and MLP."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-    config = GPTNeoXConfig(vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    config = GPTNeoXConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
     with pytest.raises(sb.UserError, match="hook_resid_mid"):
         _evaluate(GPTNeoXForCausalLM(config).eval(), ToySAE(hook="blocks.1.hook_resid_mid"))
 
@@ -106,8 +111,10 @@ def test_checkpoints_that_are_broken_or_run_code(llama: nn.Module, tmp_path: Pat
     (trap / "config.json").write_text("{}")
     cut = tmp_path / "cut"
     cut.mkdir()
-    (cut / "cfg.json").write_text(json.dumps({"architecture": "standard", "d_in": 16, "d_sae": 24, "metadata": {"hook_name": HOOK}}))
-    (cut / "sae_weights.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{\"a\":")
+    (cut / "cfg.json").write_text(
+        json.dumps({"architecture": "standard", "d_in": 16, "d_sae": 24, "metadata": {"hook_name": HOOK}})
+    )
+    (cut / "sae_weights.safetensors").write_bytes(b'\x10\x00\x00\x00\x00\x00\x00\x00{"a":')
     for path in (trap, cut, tmp_path / "nothing"):
         with pytest.raises(sb.UserError):
             _evaluate(llama, str(path))
@@ -127,7 +134,9 @@ def test_a_corpus_shorter_than_a_context_is_scored(llama: nn.Module) -> None:
 
 def test_documents_of_only_special_tokens_are_left_out(llama: nn.Module) -> None:
     rows = torch.cat([token_rows(6, 4), torch.tensor([[BOS, EOS, 0, 0]])])
-    assert _evaluate(llama, data={"text": rows}).rows[0].value == _evaluate(llama, data={"text": rows[:6]}).rows[0].value
+    assert (
+        _evaluate(llama, data={"text": rows}).rows[0].value == _evaluate(llama, data={"text": rows[:6]}).rows[0].value
+    )
 
 
 def test_no_sae_and_no_model(llama: nn.Module) -> None:

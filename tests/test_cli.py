@@ -27,9 +27,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, seed in (("one", 1), ("two", 2)):
         toy = ToySAE(seed=seed)
         (folder / name).mkdir()
-        save_file({k: v.detach().contiguous() for k, v in toy.named_parameters()}, folder / name / "sae_weights.safetensors")
-        config = {"architecture": "standard", "d_in": 16, "d_sae": 24, "dtype": "float32", "device": "cpu",
-                  "apply_b_dec_to_input": False, "normalize_activations": "none", "metadata": {"hook_name": HOOK}}
+        save_file(
+            {k: v.detach().contiguous() for k, v in toy.named_parameters()}, folder / name / "sae_weights.safetensors"
+        )
+        config = {
+            "architecture": "standard",
+            "d_in": 16,
+            "d_sae": 24,
+            "dtype": "float32",
+            "device": "cpu",
+            "apply_b_dec_to_input": False,
+            "normalize_activations": "none",
+            "metadata": {"hook_name": HOOK},
+        }
         (folder / name / "cfg.json").write_text(json.dumps(config))
     import numpy as np
 
@@ -40,7 +50,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(place: Path, *more: str, sae: tuple[str, ...] = ("one", "two")) -> list[str]:
     saes = [word for name in sae for word in ("--sae", str(place / name))]
-    return ["run", str(place / "small.yaml"), "--model", str(place / "model"), "--data", f"text={place / 'rows.npy'}", *saes, *more]
+    return [
+        "run",
+        str(place / "small.yaml"),
+        "--model",
+        str(place / "model"),
+        "--data",
+        f"text={place / 'rows.npy'}",
+        *saes,
+        *more,
+    ]
 
 
 def _main(words: list[str]) -> int:
@@ -78,7 +97,9 @@ def test_dry_run_plans_and_writes_nothing(place: Path, tmp_path: Path, capsys: p
     assert json.loads(capsys.readouterr().out)["to_run"] == 12
 
 
-def test_a_failed_sae_is_a_row_and_an_exit_code(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_sae_is_a_row_and_an_exit_code(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert _main(_run(place, "--out", str(tmp_path / "run"), sae=("one", "three"))) == 1
     told = capsys.readouterr()
     assert "three" in told.err and "failed" in told.err
@@ -88,8 +109,14 @@ def test_a_failed_sae_is_a_row_and_an_exit_code(place: Path, tmp_path: Path, cap
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["rnu"], "run"), (["run", "croe"], "core"), (["show", "l00"], "l0"), (["run", "core", "--data", "text"], "NAME=REF"),
-     (["compare", "no/a", "no/b"], "no/a"), (["leaderboard", "build", "no/rows"], "no/rows")],
+    [
+        (["rnu"], "run"),
+        (["run", "croe"], "core"),
+        (["show", "l00"], "l0"),
+        (["run", "core", "--data", "text"], "NAME=REF"),
+        (["compare", "no/a", "no/b"], "no/a"),
+        (["leaderboard", "build", "no/rows"], "no/rows"),
+    ],
 )
 def test_mistakes_are_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(words) == 2
@@ -105,8 +132,19 @@ def test_compare_and_gate(place: Path, tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert _main(["compare", str(tmp_path / "one"), str(tmp_path / "one"), "--gate", str(gate)]) == 0
     codes = {
-        _main(["compare", str(tmp_path / a), str(tmp_path / b), "--gate", str(gate), "--markdown", str(tmp_path / "c.md"),
-               "--junit", str(tmp_path / "c.xml")])
+        _main(
+            [
+                "compare",
+                str(tmp_path / a),
+                str(tmp_path / b),
+                "--gate",
+                str(gate),
+                "--markdown",
+                str(tmp_path / "c.md"),
+                "--junit",
+                str(tmp_path / "c.xml"),
+            ]
+        )
         for a, b in (("one", "two"), ("two", "one"))
     }
     assert codes == {0, 1}, "one of the two directions fires more latents"
@@ -120,14 +158,18 @@ def test_build_writes_tables_and_figures(place: Path, tmp_path: Path) -> None:
         assert (tmp_path / "board" / name).stat().st_size > 100, name
 
 
-def test_killed_with_sigkill_it_ends_with_the_same_rows(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_with_sigkill_it_ends_with_the_same_rows(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A real process, a real kill -9 once the first rows are on disk."""
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert _main(_run(place, "--out", str(whole), "--json")) == 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
-        [sys.executable, "-m", "saebench", *_run(place, "--out", str(torn))], stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env=environment,
+        [sys.executable, "-m", "saebench", *_run(place, "--out", str(torn))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     )
     file = torn / "rows.jsonl"
     for _ in range(1200):

@@ -55,7 +55,12 @@ def test_include_names_what_is_wrong(tmp_path: Path) -> None:
         "from saebench import Sums, metric\nfrom saebench.inputs import Activity\n\n"
         "@metric(version=1, unit='', better='none')\ndef l0(a: Activity) -> Sums:\n    '''Mine.'''\n    return Sums(x=a.l0)\n"
     )
-    for path, word in [(tmp_path / "none.py", "none.py"), (empty, "no metric"), (failing, "no_such_module"), (taken, "built-in")]:
+    for path, word in [
+        (tmp_path / "none.py", "none.py"),
+        (empty, "no metric"),
+        (failing, "no_such_module"),
+        (taken, "built-in"),
+    ]:
         with pytest.raises(sb.UserError, match=word):
             registry.include(path)
 

@@ -142,9 +142,7 @@ def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
 
     repo, _, revision = name.partition("@")
     try:
-        rows = datasets.load_dataset(
-            repo, spec.config, split=spec.split, revision=revision or None, streaming=True
-        )
+        rows = datasets.load_dataset(repo, spec.config, split=spec.split, revision=revision or None, streaming=True)
     except (OSError, ValueError) as error:
         raise UserError(f"Dataset 'hf:{name}' cannot be loaded from the hub: {error}") from error
     return (_row(row, spec.column, f"hf:{name}") for row in rows)

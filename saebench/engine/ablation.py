@@ -135,4 +135,3 @@ def _mean(model: Subject, hook: str, batcher: Batcher, budget: int) -> Tensor:
         count += len(acts)
     assert total is not None
     return (total / count).float().to(model.device)
-

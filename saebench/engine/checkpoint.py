@@ -51,7 +51,7 @@ class Checkpoint:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as out:
-            np.savez(out, **arrays)
+            np.savez(out, **arrays)  # pyright: ignore[reportArgumentType]
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(self.file)

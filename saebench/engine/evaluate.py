@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
 from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
-from saebench.progress import Progress
 from saebench.engine.references import fitted, references
 from saebench.errors import UserError, unknown
+from saebench.progress import Progress
 from saebench.results import Results, Store
 from saebench.suite import Suite, load_suite
 
@@ -70,8 +70,17 @@ def evaluate(
     progress = progress or Progress()
     store = Store(out) if out is not None else None
     plan = prepare(
-        saes, suite, model=model, data=data, metrics=metrics, store=store, hook=hook,
-        device=device, dtype=dtype, seed=seed, offline=offline,
+        saes,
+        suite,
+        model=model,
+        data=data,
+        metrics=metrics,
+        store=store,
+        hook=hook,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        offline=offline,
     )
     progress.planned(plan)
     rows = list(plan.cached)
@@ -112,9 +121,11 @@ def prepare(
     if not fitting and not recipes:
         raise UserError(failures[0].reason if len(failures) == 1 else _all_failed(failures))
     streams = any(metric.kind != "weights" for metric in wanted)
-    corpora = {
-        name: build_corpus(name, source, spec, subject, offline=offline) for name, (source, spec) in sources.items()
-    } if streams else {}
+    corpora = (
+        {name: build_corpus(name, source, spec, subject, offline=offline) for name, (source, spec) in sources.items()}
+        if streams
+        else {}
+    )
     scored = [sae.to(device=subject.device) for sae in fitting]
     scored += fitted(recipes, fitting, subject, corpora)
     scored += [extra for extra in references(suite, scored, subject, corpora, seed) if not _among(extra, scored)]
@@ -215,4 +226,3 @@ def _partial(out: str | Path | None) -> Path | None:
         return None
     place = Path(out)
     return (place.parent if place.suffix == ".jsonl" else place) / "partial"
-

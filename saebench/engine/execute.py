@@ -14,10 +14,10 @@ import torch
 from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.gate import measured_warnings
-from saebench.progress import Progress
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
 from saebench.inputs import PooledCodes, Weights
+from saebench.progress import Progress
 from saebench.results import Row
 
 if TYPE_CHECKING:

@@ -31,11 +31,16 @@ def _sentences(values: Mapping[str, float], metadata: Mapping[str, object]) -> l
     if measured == 0 or values.get("dead_fraction") == 1:
         found.append("every latent is dead on this corpus: its reconstruction is a constant")
     elif isinstance(declared, (int, float)) and declared > 0 and measured:
-        if not 1 / _FAR <= measured / declared <= _FAR:
-            found.append(f"measured L0 is {measured:.3g}, but the checkpoint declares {declared:g}: "
-                         "check the hook, the normalisation and the data")
+        ratio = measured / declared
+        if not 1 / _FAR <= ratio <= _FAR:
+            found.append(
+                f"measured L0 is {measured:.3g}, but the checkpoint declares {declared:g}: "
+                "check the hook, the normalisation and the data"
+            )
     variance = values.get("explained_variance")
     if variance is not None and variance < 0:
-        found.append(f"explained variance is {variance:.3g}, worse than the mean: "
-                     "check the hook, the normalisation and the model's precision")
+        found.append(
+            f"explained variance is {variance:.3g}, worse than the mean: "
+            "check the hook, the normalisation and the model's precision"
+        )
     return found

@@ -63,7 +63,9 @@ def fitted(
     for recipe in recipes:
         hooks = [recipe.hook] if recipe.hook else list(widths)
         if not hooks:
-            raise UserError(f"At which hook? {recipe.name!r} stands alone: pass --hook, such as blocks.2.hook_resid_post.")
+            raise UserError(
+                f"At which hook? {recipe.name!r} stands alone: pass --hook, such as blocks.2.hook_resid_post."
+            )
         if corpus is None:
             continue
         for hook in hooks:

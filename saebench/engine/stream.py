@@ -136,7 +136,7 @@ class Pass:
     def _batch(self, batch: Batch) -> list[Callable[[], None]]:
         """Everything that is to be taken of a batch; nothing is added up before all of it is there."""
         run = self.model.forward(batch.tokens, self._hooks, final=self._losses)
-        clean = CleanPredictions(self.model, run.final, batch) if self._losses else None
+        clean = None if run.final is None else CleanPredictions(self.model, run.final, batch)
         additions = self._references(batch, run, clean)
         info = self._info(batch)
         for task in self.tasks:
@@ -194,9 +194,7 @@ class Pass:
                 views[Losses] = clean.against(self.model.resume(run, sae.hook_out, spliced))
         return views
 
-    def _metric(
-        self, metric: Metric, tally: Tally, views: Mapping[type, Any], batch: Batch
-    ) -> Callable[[], None]:
+    def _metric(self, metric: Metric, tally: Tally, views: Mapping[type, Any], batch: Batch) -> Callable[[], None]:
         began = time.perf_counter()
         outcome = reduced(metric, views, batch.block, self._units)
         return partial(tally.take, outcome, time.perf_counter() - began)

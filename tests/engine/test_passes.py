@@ -15,7 +15,11 @@ from saebench.progress import Progress
 from saebench.results import Row
 from tests.helpers.toys import HOOK, ToySAE, token_rows
 
-QUICK = {"name": "q", "metric": ["l0", "explained_variance", "loss_recovered"], "references": {"null": None, "baseline": None}}
+QUICK = {
+    "name": "q",
+    "metric": ["l0", "explained_variance", "loss_recovered"],
+    "references": {"null": None, "baseline": None},
+}
 
 
 def _named(seed: int, **options: object) -> object:
@@ -176,8 +180,17 @@ def test_another_model_text_or_weight_is_another_row(llama: nn.Module) -> None:
     base = signature(llama, token_rows(5), _named(1))
     assert signature(llama, token_rows(5), _named(1)) == base
     moved = sb.load_sae(ToySAE(seed=9), name="toy1")
-    assert len({base, signature(tiny_llama(1), token_rows(5), _named(1)), signature(llama, token_rows(6), _named(1)),
-                signature(llama, token_rows(5), moved)}) == 4
+    assert (
+        len(
+            {
+                base,
+                signature(tiny_llama(1), token_rows(5), _named(1)),
+                signature(llama, token_rows(6), _named(1)),
+                signature(llama, token_rows(5), moved),
+            }
+        )
+        == 4
+    )
 
 
 def test_a_sae_that_breaks_does_not_stop_the_others(llama: nn.Module) -> None:
@@ -220,4 +233,4 @@ def test_pooled_codes_are_the_mean_over_each_document(llama: nn.Module, tmp_path
     with torch.no_grad():
         codes = toy.encode(llama(rows, output_hidden_states=True).hidden_states[2])[:, 1:, 3]
     assert got.value == pytest.approx(float(codes.mean()), rel=1e-5)
-    assert got.n == 7 and HOOK == got.hook_in
+    assert got.n == 7 and got.hook_in == HOOK

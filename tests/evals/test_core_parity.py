@@ -60,7 +60,9 @@ def test_a_later_hook_and_an_mlp_transcoder_are_spliced_where_they_belong(llama:
     assert got["ce_delta"] == pytest.approx(float(loss - base), rel=1e-5, abs=1e-6)
     y, y_hat = taken["y"][:, 1:].double(), made[:, 1:].double()
     centred = y - y.mean((0, 1))
-    assert got["explained_variance"] == pytest.approx(1 - float(((y - y_hat) ** 2).sum() / (centred**2).sum()), rel=1e-5)
+    assert got["explained_variance"] == pytest.approx(
+        1 - float(((y - y_hat) ** 2).sum() / (centred**2).sum()), rel=1e-5
+    )
 
 
 def test_geometry_equals_numpy(llama: torch.nn.Module) -> None:
@@ -98,7 +100,7 @@ def test_densities_equal_counts(llama: torch.nn.Module) -> None:
         assert got["dense_activity", f"above={share:g}"] == pytest.approx(
             float(density[density > share].sum() / density.sum())
         )
-    tenth = ((density >= 0.1)).double().mean()
+    tenth = (density >= 0.1).double().mean()
     assert got["density_histogram", "log10=-1"] == pytest.approx(float(tenth))
     assert sum(got["density_histogram"]) == pytest.approx(float((density > 0).double().mean()))
 

@@ -94,20 +94,38 @@ def test_scale_and_shift_of_the_activations(llama: nn.Module) -> None:
     def value(name: str, target: Tensor, made: Tensor) -> float:
         rows = get(name).rows(Reconstruction(target, target, made))
         centred = target - target.mean(0)
-        fields = {k: (v if isinstance(v, Tensor) else torch.full((500,), float(v))).double().sum() for k, v in rows.fields.items()}
+        fields = {
+            k: (v if isinstance(v, Tensor) else torch.full((500,), float(v))).double().sum()
+            for k, v in rows.fields.items()
+        }
         return float(get(name).compute({**fields, "variance": (centred.double() ** 2).sum()}))
 
     for name in ("explained_variance", "cosine_similarity", "l2_ratio", "nmse", "relative_reconstruction_bias"):
         assert value(name, 7 * y, 7 * y_hat) == pytest.approx(value(name, y, y_hat), rel=1e-5), name
-    assert value("explained_variance", y + 5, y_hat + 5) == pytest.approx(value("explained_variance", y, y_hat), rel=1e-4)
+    assert value("explained_variance", y + 5, y_hat + 5) == pytest.approx(
+        value("explained_variance", y, y_hat), rel=1e-4
+    )
     assert value("mse", 3 * y, 3 * y_hat) == pytest.approx(9 * value("mse", y, y_hat), rel=1e-5)
 
 
 def test_a_perfect_sae_is_perfect(llama: nn.Module) -> None:
     got = _values(_Identity(), llama, token_rows(12, 9))
-    scores = {"explained_variance": 1, "loss_recovered": 1, "loss_recovered_mean": 1, "cosine_similarity": 1,
-              "kl_score": 1, "top1_agreement": 1, "l2_ratio": 1, "relative_reconstruction_bias": 1,
-              "mse": 0, "nmse": 0, "ce_delta": 0, "kl": 0, "dead_fraction": 0, "l0": WIDTH}
+    scores = {
+        "explained_variance": 1,
+        "loss_recovered": 1,
+        "loss_recovered_mean": 1,
+        "cosine_similarity": 1,
+        "kl_score": 1,
+        "top1_agreement": 1,
+        "l2_ratio": 1,
+        "relative_reconstruction_bias": 1,
+        "mse": 0,
+        "nmse": 0,
+        "ce_delta": 0,
+        "kl": 0,
+        "dead_fraction": 0,
+        "l0": WIDTH,
+    }
     for name, score in scores.items():
         assert got[name, ""] == pytest.approx(score, abs=2e-5), name
 

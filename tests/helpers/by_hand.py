@@ -14,6 +14,7 @@ def _spliced(model: nn.Module, layer: int, row: Tensor, replace: Callable[[Tenso
     """Log-probabilities of one row with a layer's output replaced by a function of it."""
     handle = None
     if replace is not None:
+
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor | tuple) -> Tensor | tuple:
             hidden = output if isinstance(output, Tensor) else output[0]
             return replace(hidden) if isinstance(output, Tensor) else (replace(hidden), *output[1:])
@@ -28,7 +29,13 @@ def _spliced(model: nn.Module, layer: int, row: Tensor, replace: Callable[[Tenso
 
 
 def core_numbers(
-    model: nn.Module, layer: int, rows: Iterable[Tensor], special: set[int], encode: Callable, decode: Callable, norms: Tensor
+    model: nn.Module,
+    layer: int,
+    rows: Iterable[Tensor],
+    special: set[int],
+    encode: Callable,
+    decode: Callable,
+    norms: Tensor,
 ) -> dict[str, float]:
     """Every scalar of the core suite for one SAE at the output of a layer."""
     rows = list(rows)
@@ -53,9 +60,19 @@ def core_numbers(
         fired[active] += 1
         weights = [abs(float(f[i])) * float(norms[i]) for i in active]
         entropy = -sum(w / sum(weights) * math.log(w / sum(weights)) for w in weights)
-        count(tokens=1, l0=len(active), l1=f.abs().sum(), effective=math.exp(entropy) if active else 0,
-              error=((x - y) ** 2).sum(), variance=((x - mean) ** 2).sum(), power=(x**2).sum(), power_hat=(y**2).sum(),
-              product=(x * y).sum(), cosine=(x * y).sum() / (x.norm() * y.norm()), ratio=y.norm() / x.norm())
+        count(
+            tokens=1,
+            l0=len(active),
+            l1=f.abs().sum(),
+            effective=math.exp(entropy) if active else 0,
+            error=((x - y) ** 2).sum(),
+            variance=((x - mean) ** 2).sum(),
+            power=(x**2).sum(),
+            power_hat=(y**2).sum(),
+            product=(x * y).sum(),
+            cosine=(x * y).sum() / (x.norm() * y.norm()),
+            ratio=y.norm() / x.norm(),
+        )
     for row in rows:
         content = torch.tensor([int(t) not in special for t in row])
 
@@ -71,20 +88,38 @@ def core_numbers(
         for t in range(len(row) - 1):
             if content[t] and content[t + 1]:
                 target = int(row[t + 1])
-                count(predictions=1, ce_clean=-clean[t, target], ce_sae=-sae[t, target], ce_zero=-zero[t, target],
-                      ce_mean=-flat[t, target], kl=(clean[t].exp() * (clean[t] - sae[t])).sum(),
-                      kl_zero=(clean[t].exp() * (clean[t] - zero[t])).sum(),
-                      agrees=float(clean[t].argmax() == sae[t].argmax()))
+                count(
+                    predictions=1,
+                    ce_clean=-clean[t, target],
+                    ce_sae=-sae[t, target],
+                    ce_zero=-zero[t, target],
+                    ce_mean=-flat[t, target],
+                    kl=(clean[t].exp() * (clean[t] - sae[t])).sum(),
+                    kl_zero=(clean[t].exp() * (clean[t] - zero[t])).sum(),
+                    agrees=float(clean[t].argmax() == sae[t].argmax()),
+                )
     s, n, p = sums, sums["tokens"], sums["predictions"]
     return {
-        "l0": s["l0"] / n, "l1": s["l1"] / n, "effective_l0": s["effective"] / n, "uniformity": s["effective"] / s["l0"],
-        "explained_variance": 1 - s["error"] / s["variance"], "mse": s["error"] / n, "nmse": s["error"] / s["power"],
-        "cosine_similarity": s["cosine"] / n, "l2_ratio": s["ratio"] / n,
-        "relative_reconstruction_bias": s["power_hat"] / s["product"], "zero_reconstruction_fraction": 0.0,
-        "ce_clean": s["ce_clean"] / p, "ce_sae": s["ce_sae"] / p, "ce_zero": s["ce_zero"] / p, "ce_mean": s["ce_mean"] / p,
+        "l0": s["l0"] / n,
+        "l1": s["l1"] / n,
+        "effective_l0": s["effective"] / n,
+        "uniformity": s["effective"] / s["l0"],
+        "explained_variance": 1 - s["error"] / s["variance"],
+        "mse": s["error"] / n,
+        "nmse": s["error"] / s["power"],
+        "cosine_similarity": s["cosine"] / n,
+        "l2_ratio": s["ratio"] / n,
+        "relative_reconstruction_bias": s["power_hat"] / s["product"],
+        "zero_reconstruction_fraction": 0.0,
+        "ce_clean": s["ce_clean"] / p,
+        "ce_sae": s["ce_sae"] / p,
+        "ce_zero": s["ce_zero"] / p,
+        "ce_mean": s["ce_mean"] / p,
         "ce_delta": (s["ce_sae"] - s["ce_clean"]) / p,
         "loss_recovered": (s["ce_zero"] - s["ce_sae"]) / (s["ce_zero"] - s["ce_clean"]),
         "loss_recovered_mean": (s["ce_mean"] - s["ce_sae"]) / (s["ce_mean"] - s["ce_clean"]),
-        "kl": s["kl"] / p, "kl_score": (s["kl_zero"] - s["kl"]) / s["kl_zero"], "top1_agreement": s["agrees"] / p,
+        "kl": s["kl"] / p,
+        "kl_score": (s["kl_zero"] - s["kl"]) / s["kl_zero"],
+        "top1_agreement": s["agrees"] / p,
         "dead_fraction": float((fired == 0).mean()),
     }

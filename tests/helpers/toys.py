@@ -15,9 +15,17 @@ def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
     """A random Llama of three layers whose logits are far from uniform."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=3,
-        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64,
-        bos_token_id=BOS, eos_token_id=EOS, pad_token_id=0, tie_word_embeddings=False,
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=0,
+        tie_word_embeddings=False,
     )
     model = LlamaForCausalLM(config).eval()
     with torch.no_grad():
@@ -39,7 +47,9 @@ def token_rows(rows: int = 12, length: int = 9, seed: int = 0, *, bos: bool = Tr
 class ToySAE(nn.Module):
     """A ReLU SAE as a plain object with encode and decode, as anyone might write it."""
 
-    def __init__(self, d_sae: int = 24, d_in: int = WIDTH, hook: str = HOOK, seed: int = 0, d_out: int | None = None) -> None:
+    def __init__(
+        self, d_sae: int = 24, d_in: int = WIDTH, hook: str = HOOK, seed: int = 0, d_out: int | None = None
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.hook_name = hook
