@@ -90,6 +90,7 @@ def run(
         _show_plan(list(sae), chosen, place, given, as_json)
         return
     results = _evaluate(list(sae), chosen, place, given, quiet=as_json)
+    results.to_parquet(place / "rows.parquet")
     if as_json:
         for row in results.rows:
             click.echo(row.without_sums().to_json())
@@ -115,7 +116,7 @@ def _show_board(results: Any, place: Path) -> None:
     from saebench.leaderboard.build import load_content, page_tables
 
     markdown("\n\n".join(page_tables(load_content(results))))
-    click.echo(f"\nrows: {place / 'rows.jsonl'}    tables and figures: saebench leaderboard build {place}")
+    click.echo(f"\nrows: {place / 'rows.jsonl'} (and .parquet)    tables and figures: saebench leaderboard build {place}")
 
 
 def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -59,18 +60,23 @@ class Corpus:
         """Tokens in each row, specials included, `[rows]`."""
         return np.diff(self.starts)
 
-    @property
+    @cached_property
     def valid(self) -> np.ndarray:
         """Which tokens are content, `[total]` bool."""
         return ~np.isin(self.tokens, list(self.special))
 
-    @property
+    @cached_property
     def blocks(self) -> np.ndarray:
         """Unit of each row: contiguous blocks of whole documents, at most `BLOCKS`, `[rows]` int64."""
         count = int(self.documents[-1]) + 1
         return self.documents * min(BLOCKS, count) // count
 
-    @property
+    @cached_property
+    def content(self) -> int:
+        """Number of valid tokens."""
+        return int(self.valid.sum())
+
+    @cached_property
     def hash(self) -> str:
         """Content hash of ids, rows and documents, 16 hex digits."""
         digest = hashlib.blake2b(digest_size=8)

@@ -143,7 +143,7 @@ def _pass(name: str, cells: list[Cell]) -> dict[str, Any]:
     spliced = {c.sae.name for c in cells if Losses in c.metric.inputs.values()}
     return {
         "data": name or "(weights only)",
-        "tokens": int(corpus.valid.sum()) if corpus else 0,
+        "tokens": corpus.content if corpus else 0,
         "rows": corpus.rows if corpus else 0,
         "saes": saes,
         "metrics": list(dict.fromkeys(cell.metric.name for cell in cells)),

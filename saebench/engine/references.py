@@ -84,7 +84,7 @@ def fitted(
 def activations(model: Subject, hook: str, corpus: Corpus, most: int = _FIT_TOKENS) -> Tensor:
     """Activations at a hook on rows spread evenly over the corpus, `[tokens, d]`, about `most` tokens."""
     batcher = Batcher(corpus, model.device)
-    step = max(1, int(corpus.valid.sum()) // most)
+    step = max(1, corpus.content // most)
     batcher.order = batcher.order[::step]
     parts = []
     with torch.no_grad():

@@ -46,8 +46,7 @@ class Cell:
             f"hook:{sae.hook_in}" + ("" if sae.hook_in == sae.hook_out else f">{sae.hook_out}"),
         ]
         if corpus is not None:
-            content = int(corpus.valid.sum())
-            parts.append(f"data:{corpus.name}#{corpus.hash}|tokens:{content}|context:{corpus.context}")
+            parts.append(f"data:{corpus.name}#{corpus.hash}|tokens:{corpus.content}|context:{corpus.context}")
         return "|".join([*parts, f"dtype:{self.dtype}", f"seed:{self.seed}"])
 
     @property
@@ -113,7 +112,7 @@ class Cell:
             "corpus_hash": corpus.hash if corpus else "",
             "metric": metric.name,
             "version": metric.version,
-            "tokens": int(corpus.valid.sum()) if corpus else None,
+            "tokens": corpus.content if corpus else None,
             "context": corpus.context if corpus else None,
             "units": metric.units,
             "unit": metric.unit,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -36,15 +35,6 @@ def case_of(name: str) -> Case:
             plain = model(tokens, use_cache=False, output_hidden_states=True)
         _CASES[name] = Case(FAMILIES[name], model, subject, tokens, plain, subject.forward(tokens, subject.sites()))
     return _CASES[name]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> Iterator[None]:
-    """The models are so small that a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=sorted(FAMILIES))
