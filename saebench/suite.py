@@ -108,7 +108,7 @@ def load_suite(suite: str | Path | Suite | Mapping[str, Any]) -> Suite:
     except OSError as error:
         raise UserError(f"Suite file {str(path)!r} cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
-        raise UserError(f"Suite file {str(path)!r} is not YAML: {error}") from error
+        raise UserError(f"Suite file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise UserError(f"Suite file {str(path)!r} must hold keys such as `metric:`, not a {type(raw).__name__}.")
     return _validated({"name": path.stem, **_extended(raw, str(path))}, str(path))

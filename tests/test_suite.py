@@ -1,0 +1,53 @@
+"""Suites as YAML: inheritance, settings, and sentences for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import saebench as sb
+from saebench.suite import suite_files
+
+
+def test_every_shipped_suite_loads_and_names_real_metrics() -> None:
+    for name in suite_files():
+        suite = sb.load_suite(name)
+        assert suite.summary and suite.metrics(), name
+
+
+def test_a_suite_extends_another(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: quick\nmetric: [{dense_fraction: {above: [0.05]}}]\nseed: 7\n")
+    suite = sb.load_suite(file)
+    assert suite.name == "mine" and suite.seed == 7
+    assert [m.signature for m in suite.metrics()][-1] == "dense_fraction@1(above=[0.05])"
+    assert suite.metric[:-1] == sb.load_suite("quick").metric
+    assert suite.data == sb.load_suite("quick").data
+
+
+def test_a_bare_null_is_the_null(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("metric: [l0]\nreferences: {null: 'null:random-8', baseline: null}\n")
+    references = sb.load_suite(file).references
+    assert (references.null, references.baseline) == ("null:random-8", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("metric: [l0\n", ["not YAML"]),
+        ("- l0\n", ["keys"]),
+        ("metric: [l0]\nextends: 3\n", ["extends"]),
+        ("metric: [l0]\nextends: croe\n", ["core"]),
+        ("metric: [l0]\ndata: {text: {source: world, tokens: -5}}\n", ["tokens", "-5"]),
+        ("metric: [l0]\nsed: 1\n", ["sed", "seed"]),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, words: list[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(sb.UserError) as error:
+        sb.load_suite(file)
+    for word in words:
+        assert word in str(error.value), str(error.value)
