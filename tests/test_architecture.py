@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "errors": set(),
     "metric": {"errors", "inputs"},
-    "models": {"errors", "data"},
-    "saes": {"errors", "data"},
+    "devices": {"errors"},
+    "models": {"errors", "devices", "data"},
+    "saes": {"errors", "devices", "data"},
     "data": {"errors", "models", "saes", "suite"},
     "inputs": {"errors", "metric", "saes"},
     "results": {"errors", "metric", "registry"},
-    "leaderboard": {"errors", "results", "registry"},
+    "leaderboard": {"errors", "results", "registry", "metric"},
 }
 """Rooms with rules, and the rooms each may import; `models` in `data` is a type only."""
 

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from saebench.models import Subject
     from saebench.saes import Recipe, SparseCoder
 
-_WORLD = "saebench-world"
-
-
 def evaluate(
     saes: Any = (),
     suite: str | Path | Suite | Mapping[str, Any] = "core",
@@ -193,10 +190,6 @@ def _load_model(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: 
             found = f"they name {', '.join(sorted(named))}" if named else "the SAEs name none"
             raise UserError(f"Which model? Pass --model (a hub id or a local directory): {found}.")
         model = named.pop()
-    if model in ("world", _WORLD):
-        from saebench.data.world import MODEL_DIR
-
-        model = MODEL_DIR
     return load_model(model, device=device, dtype=dtype, offline=offline)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from saebench.models.loading import load_model, resolve_device
+    from saebench.models.loading import load_model
     from saebench.models.sites import Site
     from saebench.models.subject import Run, Subject
 
-__all__ = ["Run", "Site", "Subject", "load_model", "resolve_device"]
+__all__ = ["Run", "Site", "Subject", "load_model"]
 
-_HOMES = {"load_model": "loading", "resolve_device": "loading", "Site": "sites", "Run": "subject", "Subject": "subject"}
+_HOMES = {"load_model": "loading", "Site": "sites", "Run": "subject", "Subject": "subject"}
 
 
 def __getattr__(name: str) -> Any:

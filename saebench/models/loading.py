@@ -11,15 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from saebench.devices import default_device, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
 from saebench.models.subject import Subject
 
-_DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32, "float": torch.float32,
-    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16, "half": torch.float16,
-    "float64": torch.float64, "double": torch.float64,
-}  # fmt: skip
+WORLD = ("world", "saebench-world")
+"""Names of the shipped model."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _SCHEME = re.compile(r"([a-z][a-z0-9_-]+):(.+)")
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -37,9 +34,9 @@ def load_model(
     """Load or wrap the language model that SAEs are scored on.
 
     Args:
-        ref: Local directory in Hugging Face format, hub id, `SCHEME:NAME` of an installed adapter
-            (entry point group `saebench.models`), a transformers model, a HookedTransformer, a
-            TransformerBridge, or a `Subject`.
+        ref: `world` (the shipped model), local directory in Hugging Face format, hub id,
+            `SCHEME:NAME` of an installed adapter (entry point group `saebench.models`), a
+            transformers model, a HookedTransformer, a TransformerBridge, or a `Subject`.
         device: "auto" (CUDA if there is one, else CPU; an object stays where it is) or a device. An
             object given with a device is moved there, in place.
         dtype: "auto" (float32 on CPU, the checkpoint's own on CUDA; an object's own) or a type.
@@ -51,7 +48,7 @@ def load_model(
         UserError: The reference leads to no usable causal model, or the device is absent.
     """
     target = resolve_device(device)
-    wanted = _resolve_dtype(dtype)
+    wanted = resolve_dtype(dtype)
     if isinstance(tokenizer, str):
         tokenizer = _load_tokenizer(tokenizer, None, offline)
     if isinstance(ref, Subject):
@@ -66,44 +63,16 @@ def load_model(
             scheme.group(1), ref,
             device=device, dtype=dtype, tokenizer=tokenizer, revision=revision, offline=offline,
         )  # fmt: skip
-    place = target or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shipped = ref in WORLD and not Path(ref).exists()
+    if shipped:
+        from saebench.data.world import MODEL_DIR
+
+        ref = os.fspath(MODEL_DIR)
+    place = target or default_device()
     model, name = _load(ref, place, wanted, revision, offline)
     if tokenizer is None:
         tokenizer = _own_tokenizer(ref, revision, offline)
-    return _hugging_face(model, name, tokenizer)
-
-
-def resolve_device(device: str | torch.device) -> torch.device | None:
-    """The device asked for, or None for "auto".
-
-    Raises:
-        UserError: No such device here.
-    """
-    if str(device) == "auto":
-        return None
-    try:
-        target = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise unknown("device", str(device), ("auto", "cpu", "cuda", "cuda:0", "mps")) from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise UserError(
-            f"Device {str(device)!r} was asked for, but {f'there are only {found}' if found else 'there is no'} "
-            "CUDA device here: use device='cpu' or 'auto'."
-        )
-    if target.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("Device 'mps' was asked for, but is not available here: use device='cpu' or 'auto'.")
-    return target
-
-
-def _resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        return None
-    if dtype not in _DTYPES:
-        raise unknown("dtype", dtype, ("auto", *_DTYPES))
-    return _DTYPES[dtype]
+    return _hugging_face(model, WORLD[0] if shipped else name, tokenizer)
 
 
 # objects

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from saebench.devices import default_device, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
 from saebench.saes.coder import Coder
 from saebench.saes.protocol import SparseCoder
@@ -49,7 +50,8 @@ def load_sae(
     """
     if isinstance(ref, Recipe):
         return dataclasses.replace(ref, name=name or ref.name, hook=hook or ref.hook)
-    where, precision = _device(device), _dtype(dtype)
+    where = resolve_device(device) or default_device()
+    precision = (None if dtype is None else resolve_dtype(dtype)) or torch.float32
     if isinstance(ref, (str, Path)):
         scheme, rest = _split(str(ref))
         if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
@@ -212,33 +214,3 @@ def _short(scheme: str, rest: str) -> str:
         return rest
     path = Path(rest).expanduser().resolve()
     return path.parent.name if path.is_file() else path.name
-
-
-def _device(device: str | torch.device) -> torch.device:
-    """The device asked for.
-
-    Raises:
-        UserError: It is not there.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        asked = torch.device(device)
-    except RuntimeError as error:
-        raise unknown("device", str(device), ["auto", "cpu", "cuda", "cuda:0", "mps"]) from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    count = torch.cuda.device_count() if asked.type == "cuda" else 1
-    if not there.get(asked.type, True) or (asked.index or 0) >= max(count, 1):
-        raise UserError(f"Device {str(device)!r} was asked for, but it is not here. Use device='auto' or 'cpu'.")
-    return asked
-
-
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    names = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is None or dtype == "auto":
-        return torch.float32
-    if dtype.removeprefix("torch.") not in names:
-        raise unknown("dtype", dtype, names)
-    return names[dtype.removeprefix("torch.")]

@@ -210,7 +210,7 @@ def test_unknown_world_name_offers_the_nearest(monkeypatch: pytest.MonkeyPatch, 
 def test_device_that_is_absent_and_dtype_that_is_none(tmp_path: Path) -> None:
     folder = write(tmp_path)
     if not torch.cuda.is_available():
-        refused(folder, "'cuda' was asked for, but it is not here", device="cuda")
+        refused(folder, "'cuda' was asked for, but there is no CUDA device here", device="cuda")
     refused(folder, "Unknown device", device="gpu")
     refused(folder, "Did you mean 'float32'", dtype="float23")
 
