@@ -16,8 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from saebench.data.world_facts import FORGET_DOMAIN, LETTERS, SPECIAL_TOKENS, Entity, spelling_words, vocabulary
-from saebench.data.world_facts import word_labels, world
+from saebench.data.world_facts import (
+    FORGET_DOMAIN,
+    LETTERS,
+    SPECIAL_TOKENS,
+    Entity,
+    spelling_words,
+    vocabulary,
+    word_labels,
+    world,
+)
 from saebench.data.world_kinds import KINDS
 from saebench.data.world_writer import Writer, ask, draw_options
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from saebench.data import world_lists as lists
-from saebench.data.world_names import LOANWORDS, Language, build_languages, coin, hashed, shuffled
+from saebench.data.world_names import LOANWORDS, Language, build_languages, coin, hashed
 
 SPECIAL_TOKENS: tuple[str, ...] = ("<pad>", "<unk>", "<bos>", "<eos>")
 LETTERS: tuple[str, ...] = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -11,11 +10,6 @@ def hashed(*key: object) -> int:
     """A 64-bit number that depends on the key alone (not on Python's version or hash seed)."""
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return int.from_bytes(digest[:8], "big")
-
-
-def shuffled(items: Sequence[str], *key: object) -> list[str]:
-    """The items in an order fixed by the key."""
-    return [x for _, x in sorted((hashed(*key, i), x) for i, x in enumerate(items))]
 
 
 def coin(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from saebench.data import world
 from saebench.data.world_build.corpus import IDS, Rows, pack
-from saebench.data.world_build.lm import monitor
-
-log = logging.getLogger(__name__)
+from saebench.data.world_build.lm import monitor, scored, token_losses
 
 
 def _next_logits(model: LlamaForCausalLM, prompts: list[str], batch: int = 128) -> torch.Tensor:
@@ -48,7 +45,9 @@ def quiz_accuracy(model: LlamaForCausalLM, questions: list[world.Quiz]) -> dict[
     domains = sorted({q.domain for q in questions})
     return {
         "by_letter": _share(right),
-        "by_letter_per_domain": {d: _share([r for r, q in zip(right, questions, strict=True) if q.domain == d]) for d in domains},
+        "by_letter_per_domain": {
+            d: _share([r for r, q in zip(right, questions, strict=True) if q.domain == d]) for d in domains
+        },
         "by_option_text": _share(by_word),
         "chance": 0.25,
     }
@@ -89,8 +88,6 @@ def accept_model(model: LlamaForCausalLM, documents: int = 3000) -> dict[str, An
 @torch.no_grad()
 def gap_stderr(model: LlamaForCausalLM, rows: Rows, batch: int = 32) -> float:
     """Standard error of the gap to the generator's surprisal, rows being the units."""
-    from saebench.data.world_build.lm import scored, token_losses
-
     sums, counts = [], []
     for i in range(0, len(rows.ids), batch):
         part = rows.take(slice(i, i + batch))

@@ -28,8 +28,8 @@ FOCUS_SEED = 3
 class Recipe:
     """The settings of the training run; `steps` of `rows` rows of 128 tokens."""
 
-    steps: int = 11000
-    decay: int = 3000
+    steps: int = 4500
+    decay: int = 700
     warmup: int = 100
     rows: int = 16
     muon_lr: float = 0.02
@@ -208,7 +208,8 @@ def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM
         running = 0.98 * running + 0.02 * float(loss.detach())
         if (step + 1) % 50 == 0:
             speed = seen / (time.monotonic() - begun)
-            log.info("step %d weighted loss %.4f tokens/s %.0f", step + 1, running / (1 - 0.98 ** (step + 1 - start)), speed)
+            smooth = running / (1 - 0.98 ** (step + 1 - start))
+            log.info("step %d weighted loss %.4f tokens/s %.0f", step + 1, smooth, speed)
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
             report = monitor(model, held_out)
             log.info("step %d %s", step + 1, " ".join(f"[{k}] {v:.3f}" for k, v in report.items()))

@@ -31,7 +31,9 @@ def _pieces(rows: Rows, size: int = 64) -> list[Rows]:
     return [rows.take(slice(i, i + size)) for i in range(0, len(rows.ids), size)]
 
 
-def mean_loss(model: LlamaForCausalLM, rows: Rows, hook: str = "", edit: Callable[[Tensor], Tensor] | None = None) -> float:
+def mean_loss(
+    model: LlamaForCausalLM, rows: Rows, hook: str = "", edit: Callable[[Tensor], Tensor] | None = None
+) -> float:
     """Cross-entropy in nats a word, with `edit` in place of the activations of valid tokens at the hook."""
     total, count = 0.0, 0
     for part in _pieces(rows):
