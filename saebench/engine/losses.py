@@ -27,6 +27,7 @@ class _Chunk(NamedTuple):
     log_p: Tensor
     p: Tensor
     top: Tensor
+    impossible: bool
 
 
 class CleanPredictions:
@@ -82,7 +83,7 @@ class CleanPredictions:
         for start in range(0, len(self._hidden), self._step):
             part = slice(start, start + self._step)
             log_p = _log_probabilities(self._model, self._hidden[part])
-            yield _Chunk(part, log_p, log_p.exp(), log_p.argmax(-1))
+            yield _Chunk(part, log_p, log_p.exp(), log_p.argmax(-1), bool(torch.isneginf(log_p).any()))
 
     def _spread(self, predictions: Tensor) -> Tensor:
         """From predictions to valid tokens, zero where a token predicts nothing that counts."""
@@ -102,6 +103,6 @@ def _at(log_p: Tensor, targets: Tensor) -> Tensor:
 def _divergence(chunk: _Chunk, log_q: Tensor) -> Tensor:
     """sum_v p (log p - log q) of each row; a token that is impossible under p counts nothing."""
     gap = chunk.log_p - log_q
-    if torch.isneginf(chunk.log_p).any():
+    if chunk.impossible:
         gap = gap.where(chunk.p > 0, gap.new_zeros(()))
     return torch.linalg.vecdot(chunk.p, gap)

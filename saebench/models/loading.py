@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -151,9 +153,10 @@ def _load(
     source, name = _locate(ref)
     kind: Any = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True
-        )
+        with _without_weight_bar():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         hint = "" if Path(source).is_dir() else " It is neither a local directory nor a hub id that can be reached."
@@ -166,6 +169,20 @@ def _load(
             "they would be random. Save the whole causal model."
         )
     return model.to(device).eval().requires_grad_(False), name
+
+
+@contextmanager
+def _without_weight_bar() -> Iterator[None]:
+    """transformers' bar over weights hidden, as a run has a progress of its own; downloads keep theirs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _locate(ref: str) -> tuple[str, str]:
