@@ -14,7 +14,8 @@ from saebench.leaderboard import latex, markdown
 from saebench.leaderboard.board import Board, load_board
 from saebench.leaderboard.fronts import Plane, front_frame, planes
 from saebench.leaderboard.pages import front_markdown
-from saebench.leaderboard.sections import Section, figures_of, sections, tidy
+from saebench.leaderboard.rows import WHOLE, scores_of, tidy
+from saebench.leaderboard.sections import Section, figures_of, sections
 from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.style import FORMATS, looks
 from saebench.leaderboard.tables import make_table, wide
@@ -73,7 +74,7 @@ def build(
     texts = {
         "board.md": _page(content, tables, figures=None),
         "board.csv": _csv(wide(content.sections, content.board, content.pairing)),
-        "rows.csv": _csv(content.frame),
+        "rows.csv": _csv(_whole_numbers(content.frame)),
         "fronts.csv": _csv(front_frame([plane for group in content.planes for plane in group])),
         "board.tex": _tex(content),
     }
@@ -93,7 +94,7 @@ def load_content(rows: Source, board: str | Path | Board | Mapping[str, Any] | N
     definition = load_board(board)
     frame, pairing = _read(rows)
     frame = tidy(frame, definition)
-    found = sections(frame, definition)
+    found = sections(scores_of(frame), definition)
     return Content(definition, frame, found, [planes(part, figures_of(definition)) for part in found], pairing)
 
 
@@ -189,6 +190,11 @@ def _tex(content: Content) -> str:
     labels = [f"{content.board.title} {section.title}" for section in content.sections]
     body = [latex.table_latex(table, content.board, label) for table, label in zip(tables, labels, strict=True)]
     return "% \\usepackage{booktabs}\n" + "\n".join(body)
+
+
+def _whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in WHOLE if name in frame]
+    return frame.astype(dict.fromkeys(names, "Int64"))
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -15,7 +15,15 @@ from saebench.leaderboard.labels import place_labels, shorten
 from saebench.leaderboard.markdown import printable
 from saebench.leaderboard.sections import Head
 from saebench.leaderboard.style import (
-    FORMATS, FRONT_LINES, GREY, METADATA, REFERENCE_MARKERS, SETTINGS, Format, darker, looks,
+    FORMATS,
+    FRONT_LINES,
+    GREY,
+    METADATA,
+    REFERENCE_MARKERS,
+    SETTINGS,
+    Format,
+    darker,
+    looks,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -60,13 +68,19 @@ def draw(
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as PNG, SVG and PDF, and give the paths."""
-    paths: list[Path] = []
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in METADATA}
+    dpi = figure.dpi
+    # The canvases' own printers, since savefig draws everything twice.
     with house_style():
-        for kind, metadata in METADATA.items():
-            path = stem.with_name(f"{stem.name}.{kind}")
-            figure.savefig(path, format=kind, metadata=metadata)
-            paths.append(path)
-    return paths
+        FigureCanvasAgg(figure).print_png(paths["png"], metadata=METADATA["png"])
+        FigureCanvasSVG(figure).print_svg(paths["svg"], metadata=METADATA["svg"])
+        FigureCanvasPdf(figure).print_pdf(paths["pdf"], metadata=METADATA["pdf"])
+    figure.dpi = dpi
+    return list(paths.values())
 
 
 @contextmanager
@@ -74,8 +88,9 @@ def house_style() -> Iterator[None]:
     """Matplotlib's defaults with the house's settings, whatever the user's own are; restored afterwards."""
     import matplotlib as mpl
 
-    fixed = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(("backend", "date."))}
-    with mpl.rc_context({**fixed, **SETTINGS}):
+    defaults = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith(("backend", "date."))}
+    settings: Any = {**defaults, **SETTINGS}
+    with mpl.rc_context(settings):
         yield
 
 
@@ -113,31 +128,51 @@ def _draw_axes(
         if corners:
             line = FRONT_LINES[rank % len(FRONT_LINES)]
             axes.plot(*zip(*corners, strict=True), color="#444444", linewidth=0.9, linestyle=line, zorder=2)
-    sizes = [found.d_sae for found in plane.fronts]
-    places: dict[int, tuple[float, float]] = {}
-    for i, point in enumerate(plane.points):
-        places[i] = (min(max(point.x, x_span[0]), x_span[1]), min(max(point.y, y_span[0]), y_span[1]))
-        _draw_point(axes, point, places[i], look, 4.2 + 1.2 * (sizes.index(point.d_sae) if point.d_sae in sizes else 0))
+    places = {
+        i: (min(max(point.x, x_span[0]), x_span[1]), min(max(point.y, y_span[0]), y_span[1]))
+        for i, point in enumerate(plane.points)
+    }
+    _draw_points(axes, plane, places, look)
     return places
 
 
-def _draw_point(
-    axes: Axes, point: Point, place: tuple[float, float], look: Mapping[str, tuple[str, str]], size: float
+def _draw_points(
+    axes: Axes, plane: Plane, places: Mapping[int, tuple[float, float]], look: Mapping[str, tuple[str, str]]
 ) -> None:
-    """A marker with its 95 % bars; a point beyond the axes becomes an arrow head at the edge."""
-    colour, marker = look[point.architecture] if point.role == "sae" else (GREY, REFERENCE_MARKERS[point.role])
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4} if point.role == "sae" else {"markeredgewidth": 1.1}
-    if place == (point.x, point.y):
-        bars = [Z95 * e if math.isfinite(e) and e > 0 else None for e in (point.x_error, point.y_error)]
-        if any(bar is not None for bar in bars):
-            axes.errorbar(*place, xerr=bars[0], yerr=bars[1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5,
+    """Markers with their 95 % bars, all points of one look at once; a larger marker is a wider SAE."""
+    sizes = [found.d_sae for found in plane.fronts]
+    groups: dict[tuple[str, str, bool, float, str], list[int]] = {}
+    for i, point in enumerate(plane.points):
+        colour, marker = look[point.architecture] if point.role == "sae" else (GREY, REFERENCE_MARKERS[point.role])
+        beyond = places[i] != (point.x, point.y)
+        size = 4.2 + 1.2 * (sizes.index(point.d_sae) if point.d_sae in sizes else 0)
+        marker = _arrow_head(point, places[i]) if beyond else marker
+        groups.setdefault((colour, marker, beyond, size, point.role), []).append(i)
+    for (colour, marker, beyond, size, role), members in groups.items():
+        xs, ys = ([places[i][axis] for i in members] for axis in (0, 1))
+        edge: dict[str, Any] = {"markeredgecolor": colour, "markeredgewidth": 1.1}
+        if beyond:
+            edge |= {"markeredgewidth": 0.8, "markerfacecolor": "white"}
+        elif role == "sae":
+            edge |= {"markeredgecolor": "white", "markeredgewidth": 0.4}
+        if not beyond:
+            bars = [[_bar(getattr(plane.points[i], name)) for i in members] for name in ("x_error", "y_error")]
+            axes.errorbar(xs, ys, xerr=bars[0], yerr=bars[1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5,
                           capthick=0.6, alpha=0.8, zorder=3)  # fmt: skip
-    else:
-        over_y, over_x = point.y - place[1], point.x - place[0]
-        marker = ("^" if over_y > 0 else "v") if over_y else (">" if over_x > 0 else "<")
-        edge = {"markeredgecolor": colour, "markeredgewidth": 0.8, "markerfacecolor": "white"}
-    axes.plot(*place, marker=marker, color=colour, markersize=size, linestyle="none", clip_on=False,
-              zorder=4 if point.role == "sae" else 3.5, **edge)  # fmt: skip
+        axes.plot(xs, ys, marker=marker, color=colour, markersize=size, linestyle="none", clip_on=False,
+                  zorder=4 if role == "sae" else 3.5, **edge)  # fmt: skip
+
+
+def _arrow_head(point: Point, place: tuple[float, float]) -> str:
+    """The marker at the edge that points to where a point beyond the axes lies."""
+    if point.y != place[1]:
+        return "^" if point.y > place[1] else "v"
+    return ">" if point.x > place[0] else "<"
+
+
+def _bar(error: float) -> float:
+    """Half the 95 % interval, NaN (no bar) where there is none."""
+    return Z95 * error if error > 0 else math.nan
 
 
 def _bars(plane: Plane, places: Mapping[int, tuple[float, float]]) -> list[list[tuple[float, float]]]:
@@ -244,7 +279,8 @@ def _legend(figure: Figure, plane: Plane, look: Mapping[str, tuple[str, str]], f
     if any(point.y_error > 0 or point.x_error > 0 for point in plane.points):
         entries.append(("95 % interval", Line2D([], [], color=GREY, marker="|", markersize=5, linestyle="-",
                                                 linewidth=0.8)))  # fmt: skip
-    legend = figure.legend([handle for _, handle in entries], [name for name, _ in entries], loc=form.legend,
+    place: Any = form.legend
+    legend = figure.legend([handle for _, handle in entries], [name for name, _ in entries], loc=place,
                            ncol=form.columns, handletextpad=0.4, columnspacing=1.2, borderaxespad=0.3)  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)

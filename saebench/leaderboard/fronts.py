@@ -87,7 +87,8 @@ def _plane(section: Section, figure: Pareto) -> Plane | None:
     for line in section.lines:
         a, b = line.scores.get(x.key), line.scores.get(y.key)
         if a is not None and b is not None and a.known and b.known:
-            points.append(Point(line.sae, line.architecture, line.d_sae, line.role, a.value, b.value, a.stderr, b.stderr))
+            who = (line.sae, line.architecture, line.d_sae, line.role)
+            points.append(Point(*who, a.value, b.value, a.stderr, b.stderr))
     mine = [point for point in points if point.role == "sae"]
     if not mine:
         return None
@@ -125,7 +126,8 @@ def front_frame(all_planes: Sequence[Plane]) -> pd.DataFrame:
                 rows.append({**shared, "quantity": "front", "name": point.sae, "at": point.x, "value": point.y,
                              "stderr": point.y_error})  # fmt: skip
             rows += [
-                {**shared, "quantity": "matched", "name": m.architecture, "at": m.at, "value": m.value, "stderr": m.stderr}
+                {**shared, "quantity": "matched", "name": m.architecture, "at": m.at, "value": m.value,
+                 "stderr": m.stderr}
                 for m in found.matched
             ]
     return pd.DataFrame(rows, columns=names).astype({"d_sae": "Int64"})

@@ -86,9 +86,10 @@ def column_notes(table: Table) -> list[str]:
 
 def reading(board: Board) -> str:
     """How to read the tables, in a few sentences."""
-    beside = {"stderr": "Values stand with their standard error. ", "interval": "Values stand with their 95 % interval. "}
+    beside = {"stderr": "Values stand with their standard error. ",
+              "interval": "Values stand with their 95 % interval. ", "none": ""}  # fmt: skip
     return (
-        f"{beside.get(board.error, '')}Bold: the best SAE and those that cannot be told apart from it "
+        f"{beside[board.error]}Bold: the best SAE and those that cannot be told apart from it "
         f"(pairwise tests with Holm's correction at {board.level:g}). {DASH} is missing; a raised number gives the "
         "reason. SAEs of different L0 trade sparsity for fidelity: compare them on the fronts, not down a column."
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_high
 
-from saebench.leaderboard.sections import Score
+from saebench.leaderboard.rows import Score
 
 MOST_DECIMALS = 7
 """Beyond this many decimals a column is written in scientific notation."""

@@ -42,7 +42,8 @@ def _matched_table(plane: Plane) -> str:
     header = ["architecture"]
     for found, at in columns:
         width = f", d_sae {found.d_sae}" if several else ""
-        header.append(f"{escape(plane.y.label)} at {escape(plane.x.label)} = {at:g}{width} {ARROWS[plane.y.better]}".strip())
+        place = f"{escape(plane.x.label)} = {at:g}{width}"
+        header.append(f"{escape(plane.y.label)} at {place} {ARROWS[plane.y.better]}".strip())
     rows: list[list[str]] = []
     for name in names:
         cells = [[m for m in found.matched if m.architecture == name and m.at == at] for found, at in columns]

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saebench.errors import UserError
-from saebench.leaderboard.sections import Score
+from saebench.leaderboard.rows import Score
 from saebench.results.contrast import harm_of
 from saebench.results.measurement import differing
-from saebench.results.statistics import Draws, draw, subtract
+from saebench.results.resample import Draws, draw
+from saebench.results.statistics import subtract
 from saebench.results.sums import join_sums
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Pairs:
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = {row.key: row for row in rows}
         self._cells: dict[str, list[Row]] = {}
-        for row in rows:
+        for row in (row for row in rows if row.status == "ok"):
             self._cells.setdefault(row.key[0], []).append(row)
         self._drawn: dict[tuple[str, str], Drawn | None] = {}
 
@@ -65,9 +66,9 @@ class Pairs:
 
     def _draw(self, row: Row) -> Drawn | None:
         metric = _metric_of(row)
-        cell = self._cells[row.key[0]]
+        cell = self._cells.get(row.key[0], [])
         parts = [part.sums for part in cell if part.sums]
-        if metric is None or metric.units == "none" or len(parts) < len(cell):
+        if metric is None or metric.units == "none" or not parts or len(parts) < len(cell):
             return None
         whole = row.slice == "" and row.slices_total == 1
         fields = parts[0] if whole else join_sums(parts)

@@ -24,10 +24,12 @@ def cost(values: ArrayLike, better: Direction) -> NDArray[np.float64]:
         return v
     if better == "one":
         return np.abs(v - 1.0)
-    raise UserError(f"No front over a metric whose direction is {better!r}: it says neither that more nor less is better.")
+    raise UserError(f"No front over a metric whose direction is {better!r}: neither more nor less of it is better.")
 
 
-def front(x: ArrayLike, y: ArrayLike, better_x: Direction = "lower", better_y: Direction = "higher") -> NDArray[np.intp]:
+def front(
+    x: ArrayLike, y: ArrayLike, better_x: Direction = "lower", better_y: Direction = "higher"
+) -> NDArray[np.intp]:
     """Indices of the points that no other point dominates, from the best x to the worst.
 
     A point dominates another when it is no worse on both axes and better on one, so identical points
@@ -73,7 +75,7 @@ def hypervolume(
     xs, corner = np.asarray(x, dtype=np.float64), reference[0]
     if log_x:
         if better_x == "one":
-            raise UserError("A hypervolume over log x has no meaning for a metric that is best at one: use log_x=False.")
+            raise UserError("A hypervolume over log x means nothing for a metric that is best at one: use log_x=False.")
         if corner <= 0 or (xs[np.isfinite(xs)] <= 0).any():
             raise UserError("A hypervolume over log x needs positive x: use log_x=False.")
         xs, corner = np.log10(xs), float(np.log10(corner))

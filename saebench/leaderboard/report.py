@@ -64,12 +64,12 @@ def _what_ran(frame: pd.DataFrame) -> str:
             if values:
                 facts.append(f"{label}: {', '.join(escape(value) for value in values)}")
     for role, label in (("sae", "SAEs"), ("null", "nulls"), ("baseline", "baselines")):
-        names = frame[frame["role"] == role]["sae"].drop_duplicates()
-        if len(names):
-            facts.append(f"{len(names)} {label}: {', '.join(escape(name) for name in names)}")
+        names = list(dict.fromkeys(sae for sae, r in zip(frame["sae"], frame["role"], strict=True) if r == role))
+        if names:
+            facts.append(f"{label} ({len(names)}): {', '.join(escape(name) for name in names)}")
     metrics = frame[["metric", "version"]].drop_duplicates()
     known = [f"{name}@{int(v)}" if v == v else name for name, v in metrics.itertuples(index=False)]
-    facts.append(f"{frame['metric'].nunique()} metrics: {', '.join(f'`{name}`' for name in sorted(known))}")
+    facts.append(f"metrics ({frame['metric'].nunique()}): {', '.join(f'`{name}`' for name in sorted(known))}")
     return "\n".join(f"- {fact}" for fact in facts)
 
 
@@ -103,14 +103,21 @@ def _warnings(frame: pd.DataFrame) -> str:
 
 def _timings(frame: pd.DataFrame) -> str:
     """Seconds by SAE and by metric, the longest first."""
-    if not frame["seconds"].notna().any():
-        return ""
     # The slices of one metric carry the seconds of the whole, so that each counts once.
-    once = frame.groupby(["model", "hook_out", "corpus", "metric", "sae"], sort=False)["seconds"].max().reset_index()
-    parts = [f"## Timings\n\nTogether {_seconds(once['seconds'].sum())}."]
-    for name, label in (("sae", "SAE"), ("metric", "metric")):
-        total = once.groupby(name)["seconds"].sum().sort_values(ascending=False, kind="stable")
-        parts.append(grid([label, "seconds"], [[escape(str(k)), f"{v:.2f}"] for k, v in total.items()], [False, True]))
+    once: dict[tuple[str, ...], float] = {}
+    keys = ("sae", "metric", "model", "hook_out", "corpus")
+    for *key, seconds in zip(*(frame[name] for name in (*keys, "seconds")), strict=True):
+        if math.isfinite(seconds):
+            once[tuple(key)] = max(seconds, once.get(tuple(key), 0.0))
+    if not once:
+        return ""
+    parts = [f"## Timings\n\nTogether {_seconds(sum(once.values()))}."]
+    for place, label in enumerate(("SAE", "metric")):
+        total: dict[str, float] = {}
+        for key, seconds in once.items():
+            total[key[place]] = total.get(key[place], 0.0) + seconds
+        longest = sorted(total.items(), key=lambda item: -item[1])
+        parts.append(grid([label, "seconds"], [[escape(k), f"{v:.2f}"] for k, v in longest], [False, True]))
     return "\n\n".join(parts)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 
 from saebench.leaderboard.pareto import cost
-from saebench.leaderboard.sections import Score
+from saebench.leaderboard.rows import Score
+from saebench.results.contrast import SAME
 
 MOST_LETTERED = 200
 
@@ -23,7 +24,7 @@ def p_value(a: Score, b: Score, pairing: Pairing | None = None) -> float:
     without a standard error is then exact.
     """
     difference = float(cost(a.value, a.better) - cost(b.value, b.better))
-    if abs(difference) <= 1e-12 * max(abs(a.value), abs(b.value), 1e-300):
+    if abs(difference) <= SAME * max(abs(a.value), abs(b.value)):
         return 1.0
     paired = pairing(a, b) if pairing is not None else None
     if paired is not None:

@@ -48,7 +48,9 @@ class Table:
         return {line.d_sae for line in self.section.of_role("sae") or self.section.lines}
 
 
-def make_table(section: Section, board: Board, pairing: Pairing | None = None, pad: tuple[str, str] = ("", "")) -> Table:
+def make_table(
+    section: Section, board: Board, pairing: Pairing | None = None, pad: tuple[str, str] = ("", "")
+) -> Table:
     """Mark and format the scores of a section.
 
     Args:

@@ -1,0 +1,133 @@
+"""Rows of results as a board reads them: a tidy frame in a fixed order, and scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from saebench.errors import UserError, nearest
+from saebench.leaderboard.board import Board
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("sae", "model", "hook_out", "metric", "value")
+TEXT = {"architecture": "", "role": "sae", "hook_in": "", "corpus": "", "slice": "", "status": "ok", "reason": "",
+        "better": "none", "unit": "", "signature": ""}  # fmt: skip
+NUMBERS = ("d_sae", "version", "value", "stderr", "ci_low", "ci_high", "n", "null", "baseline", "seconds")
+WHOLE = ("d_sae", "version", "n", "tokens", "context", "seed")
+ORDER = ("model", "hook_out", "corpus", "role", "architecture", "d_sae", "sae", "metric", "slice")
+ROLES = ("sae", "null", "baseline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One row of the results as a board shows it; a missing number is NaN.
+
+    Attributes:
+        measured: Settings, tokens, context, dtype and seed as text, where the rows say them.
+    """
+
+    sae: str
+    metric: str
+    value: float = math.nan
+    stderr: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    status: str = "ok"
+    reason: str = ""
+    better: Any = "none"
+    unit: str = ""
+    version: int | None = None
+    slice: str = ""
+    role: str = "sae"
+    architecture: str = ""
+    d_sae: int | None = None
+    model: str = ""
+    hook_out: str = ""
+    corpus: str = ""
+    signature: str = ""
+    measured: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a number to show."""
+        return self.status == "ok" and math.isfinite(self.value)
+
+
+def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
+    """The rows in a fixed order with every column present, after the board's filters.
+
+    Raises:
+        UserError: A column that no board can do without is absent, or no row is left.
+    """
+    import pandas as pd
+
+    missing = [name for name in NEEDED if name not in frame.columns]
+    if missing:
+        raise UserError(f"The results have no column {missing[0]!r}: give the frame of saebench results.")
+    if frame.empty:
+        raise UserError("The results hold no rows: run `saebench run` first, or give another folder.")
+    columns: dict[str, Any] = {name: list(frame[name]) for name in frame.columns}
+    for name, default in TEXT.items():
+        given = columns.get(name, [default] * len(frame))
+        columns[name] = [default if _missing(value) else str(value) for value in given]
+    for name in NUMBERS:
+        columns[name] = [_number(value) for value in columns.get(name, [None] * len(frame))]
+    for name in ("sae", "model", "hook_out", "metric"):
+        columns[name] = [str(value) for value in columns[name]]
+    kept = _filtered(columns, board or Board())
+    for role in (columns["role"][i] for i in kept):
+        if role not in ROLES:
+            raise UserError(f"A row has role {role!r}. {nearest(role, ROLES)}")
+    kept.sort(key=lambda i: tuple(_place(name, columns[name][i]) for name in ORDER))
+    return pd.DataFrame({name: [values[i] for i in kept] for name, values in columns.items()})
+
+
+def scores_of(frame: pd.DataFrame) -> list[Score]:
+    """The rows of a tidy frame as scores."""
+    records: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    return [_score(record) for record in records]
+
+
+def _score(row: dict[str, Any]) -> Score:
+    version, d_sae = (None if math.isnan(row[name]) else int(row[name]) for name in ("version", "d_sae"))
+    names = ("sae", "metric", "value", "stderr", "status", "reason", "better", "unit", "slice", "role", "architecture",
+             "model", "hook_out", "corpus", "signature")  # fmt: skip
+    measured = {
+        name: str(row[name])
+        for name in ("settings", "tokens", "context", "dtype", "seed")
+        if name in row and not _missing(row[name])
+    }
+    return Score(low=row["ci_low"], high=row["ci_high"], version=version, d_sae=d_sae, measured=measured,
+                 **{name: row[name] for name in names})  # fmt: skip
+
+
+def _filtered(columns: dict[str, list[Any]], board: Board) -> list[int]:
+    """Indices of the rows that pass the board's filters."""
+    kept = list(range(len(columns["sae"])))
+    for name, wanted in board.filters:
+        if wanted is None:
+            continue
+        passed = [i for i in kept if columns[name][i] in wanted]
+        if not passed:
+            options = {str(columns[name][i]) for i in kept}
+            raise UserError(f"No rows have {name} {wanted[0]!r}. {nearest(str(wanted[0]), options)}")
+        kept = passed
+    return kept
+
+
+def _place(name: str, value: Any) -> Any:
+    if name == "role":
+        return ROLES.index(value)
+    return math.inf if isinstance(value, float) and math.isnan(value) else value
+
+
+def _missing(value: Any) -> bool:
+    """None, NaN, or pandas' NA."""
+    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _number(value: Any) -> float:
+    return math.nan if type(value).__name__ == "NAType" or value is None else float(value)
