@@ -150,8 +150,7 @@ DAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
 
 # ---------------------------------------------------------------- code
 IDENTIFIERS = _words(
-    "acc arr buf cnt cur dst elem fld grp hdr idx jmp ks len msg num obj ptr qty res src tmp "
-    "usr val wid xs ys zs"
+    "acc arr buf cnt cur dst elem fld grp hdr idx jmp ks len msg num obj ptr qty res src tmp usr val wid xs ys zs"
 )
 FUNCTIONS = _words("compute update filter merge parse render encode fetch validate reduce sort split")
 OPERATORS = ("+", "-", "*", "/")

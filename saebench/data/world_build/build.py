@@ -20,8 +20,8 @@ def build_lm(work: Path, out: Path, **changes: int | None) -> None:
     from saebench.data.world_build.lm import Recipe, train
     from saebench.data.world_build.subject import export_model
 
-    recipe = Recipe(**{k: v for k, v in changes.items() if v is not None})
-    export_model(train(recipe, work), out / "model")
+    given: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
+    export_model(train(Recipe(**given), work), out / "model")
 
 
 def _one_sae(recipe: SaeRecipe, work: Path, out: Path) -> dict[str, Any]:

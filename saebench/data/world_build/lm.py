@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,13 @@ FOCUS_SEED = 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of the training run; `steps` of `rows` rows of 128 tokens."""
+    """The settings of the training run; `steps` of `rows` rows of 128 tokens.
+
+    Attributes:
+        weights: From a step on, the weights in the loss of a quiz's answer and of a first letter.
+        focus: From a step on, shares of kinds that differ from the world's own, until the decay.
+        calm_from: When the learning rates fall to the calm ones and Adam's memory becomes longer.
+    """
 
     steps: int = 4500
     decay: int = 700
@@ -34,7 +41,12 @@ class Recipe:
     rows: int = 16
     muon_lr: float = 0.02
     adam_lr: float = 0.003
-    weights: tuple[tuple[int, float, float], ...] = ((0, 4.0, 1.0), (1600, 6.0, 6.0), (3000, 16.0, 6.0), (3200, 6.0, 6.0))
+    weights: tuple[tuple[int, float, float], ...] = (
+        (0, 4.0, 1.0),
+        (1600, 6.0, 6.0),
+        (3000, 16.0, 6.0),
+        (3200, 6.0, 6.0),
+    )
     focus: tuple[tuple[int, tuple[tuple[str, float], ...]], ...] = (
         (2000, (("quiz", 0.55), ("spelling", 0.2))),
         (3200, (("quiz", 0.3), ("spelling", 0.15), ("matching", 0.25))),
@@ -89,6 +101,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
+        """Move the parameters along their gradients at a learning rate."""
         for shape, ps in self.groups.items():
             g = torch.stack([p.grad for p in ps if p.grad is not None])
             buffer = self.buffers[shape].lerp_(g, 1 - self.momentum)
@@ -164,57 +177,76 @@ def _mixed_batches(recipe: Recipe) -> Iterator[Rows]:
         yield next(streams[0 if calm else max(start for start in streams if start <= step)])
 
 
+class Optimisers:
+    """Muon for the matrices inside the blocks, Adam for embeddings and norms, at the recipe's rates."""
+
+    def __init__(self, model: LlamaForCausalLM, recipe: Recipe) -> None:
+        named = list(model.named_parameters())
+        self.recipe = recipe
+        self.others = [p for n, p in named if p.ndim != 2 or "embed" in n]
+        self.muon = Muon(p for n, p in named if p.ndim == 2 and "embed" not in n)
+        self.adam = torch.optim.AdamW(self.others, betas=(0.9, 0.95), weight_decay=0.0)
+
+    def step(self, step: int) -> None:
+        """Apply the gradients of a step, and clear them."""
+        recipe = self.recipe
+        if step == recipe.calm_from:
+            # A long memory of the second moment, or rows of rare words walk at random between their appearances.
+            self.adam = torch.optim.AdamW(self.others, betas=(0.9, 0.999), weight_decay=0.0)
+        calm, rate = step >= recipe.calm_from, _rate(recipe, step)
+        self.muon.step(rate * (recipe.calm_muon_lr if calm else recipe.muon_lr))
+        self.adam.param_groups[0]["lr"] = rate * (recipe.calm_adam_lr if calm else recipe.adam_lr)
+        self.adam.step()
+        for p in (*self.others, *(p for ps in self.muon.groups.values() for p in ps)):
+            p.grad = None
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {"adam": self.adam.state_dict(), "muon": list(self.muon.buffers.values())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what a checkpoint kept."""
+        self.adam.load_state_dict(state["adam"])
+        for buffer, saved in zip(self.muon.buffers.values(), state["muon"], strict=True):
+            buffer.copy_(saved)
+
+
 def train(recipe: Recipe, work: Path, compiled: bool = True) -> LlamaForCausalLM:
     """Train to `recipe.steps`, going on from the newest checkpoint under `work`."""
     torch.set_num_threads(recipe.threads)
     model = new_model(recipe.seed)
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon, adam = Muon(matrices), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
-    start = 0
-    checkpoint = work / "lm.pt"
+    optimisers = Optimisers(model, recipe)
+    start, checkpoint = 0, work / "lm.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
-        adam.load_state_dict(state["adam"])
-        for buffer, saved in zip(muon.buffers.values(), state["muon"], strict=True):
-            buffer.copy_(saved)
+        optimisers.restore(state)
         start = int(state["step"])
     held_out = pack(world.HELD_OUT_SEED, 0, 600)
-
-    def objective(rows: Rows, weights: Tensor) -> Tensor:
-        return (token_losses(model, rows)[0] * weights).sum() / weights.sum()
-
-    inner = _compiled_objective(model) if compiled else objective
+    objective = _compiled_objective(model) if compiled else _objective(model)
     log.info("recipe %s from step %d; %d parameters", asdict(recipe), start, model.num_parameters())
     begun, seen, running = time.monotonic(), 0, 0.0
-    for step, rows in enumerate(_mixed_batches(recipe)):
+    for step, rows in enumerate(itertools.islice(_mixed_batches(recipe), recipe.steps)):
         if step < start:
             continue
-        if step >= recipe.steps:
-            break
-        if step == recipe.calm_from:
-            # A long memory of the second moment, or rows of rare words walk at random between their appearances.
-            adam = torch.optim.AdamW(others, betas=(0.9, 0.999), weight_decay=0.0)
-        calm = step >= recipe.calm_from
-        loss = inner(rows, _weights(rows, recipe, step))
+        loss = objective(rows, _weights(rows, recipe, step))
         loss.backward()
-        rate = _rate(recipe, step)
-        muon.step(rate * (recipe.calm_muon_lr if calm else recipe.muon_lr))
-        adam.param_groups[0]["lr"] = rate * (recipe.calm_adam_lr if calm else recipe.adam_lr)
-        adam.step()
-        model.zero_grad(set_to_none=True)
+        optimisers.step(step)
         seen += int(scored(rows).sum())
         running = 0.98 * running + 0.02 * float(loss.detach())
         if (step + 1) % 50 == 0:
-            speed = seen / (time.monotonic() - begun)
-            smooth = running / (1 - 0.98 ** (step + 1 - start))
+            speed, smooth = seen / (time.monotonic() - begun), running / (1 - 0.98 ** (step + 1 - start))
             log.info("step %d weighted loss %.4f tokens/s %.0f", step + 1, smooth, speed)
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
             report = monitor(model, held_out)
             log.info("step %d %s", step + 1, " ".join(f"[{k}] {v:.3f}" for k, v in report.items()))
-            _checkpoint(checkpoint, model, adam, muon, step + 1)
+            _checkpoint(checkpoint, {"model": model.state_dict(), "step": step + 1, **optimisers.state()})
     return model
+
+
+def _objective(model: LlamaForCausalLM) -> Callable[[Rows, Tensor], Tensor]:
+    """The weighted loss, as it is."""
+    return lambda rows, weights: (token_losses(model, rows)[0] * weights).sum() / weights.sum()
 
 
 def _compiled_objective(model: LlamaForCausalLM) -> Callable[[Rows, Tensor], Tensor]:
@@ -234,13 +266,7 @@ def _compiled_objective(model: LlamaForCausalLM) -> Callable[[Rows, Tensor], Ten
     return objective
 
 
-def _checkpoint(path: Path, model: LlamaForCausalLM, adam: torch.optim.Optimizer, muon: Muon, step: int) -> None:
-    state = {
-        "model": model.state_dict(),
-        "adam": adam.state_dict(),
-        "muon": list(muon.buffers.values()),
-        "step": step,
-    }
+def _checkpoint(path: Path, state: dict[str, object]) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     temporary.replace(path)

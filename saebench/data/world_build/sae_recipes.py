@@ -31,6 +31,11 @@ class SaeRecipe:
     parent: str = ""
 
     @property
+    def learning_rate(self) -> float:
+        """Adam's; a threshold moves by no more than this in a step, so JumpReLU has a higher one."""
+        return 4e-3 if self.architecture == "jumprelu" else 1e-3
+
+    @property
     def target_l0(self) -> int:
         """The L0 that the penalty is steered to; 0 where the architecture sets it itself."""
         return L0[self.level] if self.architecture in STEERED else 0
@@ -43,10 +48,9 @@ def _options(architecture: str, level: str, steps: int) -> dict[str, Any]:
         return {
             "l0_coefficient": JUMP[level],
             "l0_warm_up_steps": steps // 10,
-            "jumprelu_bandwidth": 0.3,
-            "jumprelu_init_threshold": 0.1,
-            "jumprelu_ste_to_input": True,
-            "pre_act_loss_coefficient": 1e-3,
+            "jumprelu_bandwidth": 0.5,
+            "jumprelu_init_threshold": 0.7,
+            "decoder_init_norm": 0.5,
         }
     options: dict[str, Any] = {"k": L0[level]}
     if architecture == "matryoshka":

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SAE_SEED = 2
 BATCH = 1024
-LEARNING_RATE = 1e-3
+MAX_L0_PENALTY = 5.0
 D_IN, D_SAE = 128, 1024
 _REGISTERED = {"relu": "standard", "matryoshka": "matryoshka_batchtopk"}
 
@@ -99,16 +99,15 @@ def _steered(coefficient: float, l0: float, recipe: SaeRecipe, step: int) -> flo
     if not recipe.steps // 10 <= step < recipe.steps * 2 // 3:
         return coefficient
     error = math.log(max(l0, 0.1) / recipe.target_l0)
-    return coefficient * math.exp(0.02 * max(-1.0, min(1.0, error)))
+    moved = coefficient * math.exp(0.02 * max(-1.0, min(1.0, error)))
+    return min(moved, MAX_L0_PENALTY) if recipe.architecture == "jumprelu" else moved
 
 
 def _train_with_saelens(recipe: SaeRecipe, work: Path, folder: Path) -> None:
     acts = np.load(work / f"{HOOK}.npy", mmap_mode="r")
     torch.manual_seed(1000 + recipe.seed)
     sae_class, config_class = get_sae_training_class(_REGISTERED.get(recipe.architecture, recipe.architecture))
-    config = config_class(
-        d_in=D_IN, d_sae=D_SAE, normalize_activations="expected_average_only_in", **recipe.options
-    )
+    config = config_class(d_in=D_IN, d_sae=D_SAE, normalize_activations="expected_average_only_in", **recipe.options)
     sae = sae_class(config)
     if recipe.damage == "frozen-decoder":
         sae.W_dec.requires_grad_(False)
@@ -117,8 +116,8 @@ def _train_with_saelens(recipe: SaeRecipe, work: Path, folder: Path) -> None:
         SAETrainerConfig(
             total_training_samples=steps * BATCH,
             train_batch_size_samples=BATCH,
-            lr=LEARNING_RATE,
-            lr_end=LEARNING_RATE / 100,
+            lr=recipe.learning_rate,
+            lr_end=recipe.learning_rate / 100,
             lr_warm_up_steps=min(100, steps // 4),
             lr_decay_steps=steps // 3,
             dead_feature_window=200,
@@ -163,7 +162,7 @@ def _train_transcoder(recipe: SaeRecipe, work: Path, folder: Path) -> None:
         if step >= recipe.steps:
             break
         left = (recipe.steps - step) / (recipe.steps / 3)
-        adam.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 100, left)
+        adam.param_groups[0]["lr"] = recipe.learning_rate * min(1.0, (step + 1) / 100, left)
         codes = coder.encode(x * scale_in)
         mse = (coder.decode(codes) - y * scale_out).pow(2).sum(-1).mean()
         l1 = (codes * coder.W_dec.norm(dim=1)).sum(-1).mean()

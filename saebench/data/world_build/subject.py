@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +48,14 @@ def _site(model: LlamaForCausalLM, hook: str) -> tuple[nn.Module, bool]:
 def at_hook(model: LlamaForCausalLM, hook: str, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """Call `function` on the activations at a hook; what it returns, if anything, takes their place."""
     module, is_input = _site(model, hook)
-    if is_input:
-        handle = module.register_forward_pre_hook(lambda _, args: function(args[0]))
-    else:
-        handle = module.register_forward_hook(lambda _, __, out: function(out))
+
+    def before(_: nn.Module, args: tuple[Tensor, ...]) -> Tensor | None:
+        return function(args[0])
+
+    def after(_: nn.Module, __: Any, out: Tensor) -> Tensor | None:
+        return function(out)
+
+    handle = module.register_forward_pre_hook(before) if is_input else module.register_forward_hook(after)
     try:
         yield
     finally:
