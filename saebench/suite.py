@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from saebench.errors import UserError, nearest, unknown
+from saebench.errors import UserError, unknown
 from saebench.metric import Metric
+from saebench.yamlfile import invalid, read_keys
 
 
 class TextSpec(BaseModel):
@@ -96,21 +96,14 @@ def load_suite(suite: str | Path | Suite | Mapping[str, Any]) -> Suite:
     if isinstance(suite, Suite):
         return suite
     if isinstance(suite, Mapping):
-        return _validated(dict(suite), "the suite")
+        return _validated({"name": "custom", **_extended(dict(suite), "the suite")}, "the suite")
     path = Path(suite)
     if path.suffix not in (".yaml", ".yml"):
         known = suite_files()
         if str(suite) not in known:
             raise unknown("suite", str(suite), known)
         path = known[str(suite)]
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Suite file {str(path)!r} cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"Suite file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"Suite file {str(path)!r} must hold keys such as `metric:`, not a {type(raw).__name__}.")
+    raw = read_keys(path, "Suite file", "metric")
     return _validated({"name": path.stem, **_extended(raw, str(path))}, str(path))
 
 
@@ -138,16 +131,7 @@ def _validated(raw: dict[str, Any], where: str) -> Suite:
     try:
         return Suite.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_sentence(error, where)) from error
-
-
-def _sentence(error: ValidationError, where: str) -> str:
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        known = _keys(place[:-1])
-        return f"Unknown key {'.'.join(place)!r} in {where}. {nearest(place[-1], known)}"
-    return f"Key {'.'.join(place)!r} in {where}: {first['msg']} (got {first.get('input')!r})."
+        raise invalid(error, where, _keys) from error
 
 
 def _keys(parents: list[str]) -> list[str]:

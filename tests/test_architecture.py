@@ -19,8 +19,9 @@ ALLOWED = {
     "saes": {"errors", "devices", "data"},
     "data": {"errors", "models", "saes", "suite"},
     "inputs": {"errors", "metric", "saes"},
-    "results": {"errors", "metric", "registry"},
-    "leaderboard": {"errors", "results", "registry", "metric"},
+    "yamlfile": {"errors"},
+    "results": {"errors", "metric", "registry", "yamlfile"},
+    "leaderboard": {"errors", "results", "registry", "metric", "yamlfile"},
 }
 """Rooms with rules, and the rooms each may import; `models` in `data` is a type only."""
 

@@ -26,6 +26,11 @@ def test_a_suite_extends_another(tmp_path: Path) -> None:
     assert suite.data == sb.load_suite("quick").data
 
 
+def test_a_mapping_extends_a_suite_too() -> None:
+    suite = sb.load_suite({"extends": "quick", "metric": ["mse"]})
+    assert suite.name == "custom" and suite.metric == [*sb.load_suite("quick").metric, "mse"]
+
+
 def test_a_bare_null_is_the_null(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("metric: [l0]\nreferences: {null: 'null:random-8', baseline: null}\n")

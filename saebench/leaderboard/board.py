@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from saebench.errors import UserError, nearest
+from saebench.yamlfile import invalid, read_keys
 
 
 class Column(BaseModel):
@@ -110,16 +109,7 @@ def load_board(board: str | Path | Board | Mapping[str, Any] | None = None) -> B
     if isinstance(board, Mapping):
         return _validated(dict(board), "the board")
     path = Path(board)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"Board file {str(path)!r} cannot be read: {reason}.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"Board file {str(path)!r} is not YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"Board file {str(path)!r} must hold keys such as `columns:`, not a {type(raw).__name__}.")
-    return _validated(raw, str(path))
+    return _validated(read_keys(path, "Board file", "columns"), str(path))
 
 
 def _validated(raw: dict[str, Any], where: str) -> Board:
@@ -130,16 +120,13 @@ def _validated(raw: dict[str, Any], where: str) -> Board:
     try:
         return Board.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_sentence(error, where)) from error
+        raise invalid(error, where, _keys) from error
 
 
-def _sentence(error: ValidationError, where: str) -> str:
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        shape: type[BaseModel] = Board
-        if len(place) > 1:
-            inner = "y" if {"x", "y"} & set(place[1:-1]) else place[0]
-            shape = {"filters": Filters, "pareto": Pareto, "columns": Column, "y": Column}.get(inner, Board)
-        return f"Unknown key {'.'.join(place)!r} in {where}. {nearest(place[-1], shape.model_fields)}"
-    return f"Key {'.'.join(place)!r} in {where}: {first['msg']} (got {first.get('input')!r})."
+def _keys(parents: list[str]) -> Iterable[str]:
+    """The keys that may stand below these."""
+    if not parents:
+        return Board.model_fields
+    inner = "y" if {"x", "y"} & set(parents[1:]) else parents[0]
+    shapes: dict[str, type[BaseModel]] = {"filters": Filters, "pareto": Pareto, "columns": Column, "y": Column}
+    return shapes.get(inner, Board).model_fields

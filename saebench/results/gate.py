@@ -11,6 +11,7 @@ from typing import Any
 
 from saebench.errors import UserError, unknown
 from saebench.metric import Direction
+from saebench.yamlfile import read_yaml
 
 KEYS = ("metric", "slice", "direction", "tolerance")
 EXAMPLE = "- {metric: ce_delta, tolerance: 0.01}"
@@ -55,7 +56,7 @@ def load_gate(source: str | os.PathLike[str] | Iterable[Mapping[str, Any] | Gate
     entries: Any = source
     if isinstance(source, (str, os.PathLike)):
         where = f"gate {str(source)!r}"
-        entries = _read(Path(source), where)
+        entries = read_yaml(Path(source), "Gate")
     if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
         raise UserError(f"{_capital(where)} is not a list of entries. Write one entry a line, such as: {EXAMPLE}")
     loaded = tuple(_entry(entry, f"{where}, entry {number}") for number, entry in enumerate(entries, start=1))
@@ -68,17 +69,6 @@ def entry_for(gate: Gate, metric: str, slice_name: str) -> GateEntry | None:
     """The entry that holds this metric and slice; one that names the slice goes before one that does not."""
     found = [entry for entry in gate if entry.holds(metric, slice_name)]
     return min(found, key=lambda entry: entry.slice is None, default=None)
-
-
-def _read(path: Path, where: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {where}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{_capital(where)} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _entry(entry: Any, where: str) -> GateEntry:
