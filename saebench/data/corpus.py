@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saebench.data.texts import Text, read_texts
+from saebench.data.texts import Text, default_source, read_texts
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def build_corpus(name: str, source: Any, spec: TextSpec, model: Subject, *, offl
     Raises:
         UserError: No document, no content token, or no tokenizer for text.
     """
+    if isinstance(source, str) and source == "default":
+        source = default_source(model.name)
     texts = read_texts(source, spec, offline=offline)
     budget = spec.tokens or float("inf")
     rows: list[np.ndarray] = []

@@ -13,6 +13,9 @@ from saebench.errors import UserError, nearest
 if TYPE_CHECKING:
     from saebench.suite import TextSpec
 
+WEB_TEXT = "hf:Skylion007/openwebtext"
+"""Default text for any model but the world's."""
+_INSTEAD = "pass a local file: --data text=my.jsonl."
 READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 
@@ -23,6 +26,11 @@ class Text:
     text: str = ""
     ids: tuple[int, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def default_source(model_name: str) -> str:
+    """What `source: default` stands for: the world's documents for its own model, web text for any other."""
+    return "world" if model_name == "world" else WEB_TEXT
 
 
 def read_texts(source: Any, spec: TextSpec, *, offline: bool = False) -> Iterator[Text]:
@@ -137,12 +145,14 @@ def _row(row: Any, column: str, where: str) -> Text:
 
 def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
     if offline:
-        raise UserError(f"Data 'hf:{name}' needs the hub, but --offline was given: pass a local file with --data.")
+        raise UserError(f"Data 'hf:{name}' needs the hub, but --offline was given: {_INSTEAD}")
     import datasets
 
     repo, _, revision = name.partition("@")
     try:
         rows = datasets.load_dataset(repo, spec.config, split=spec.split, revision=revision or None, streaming=True)
+        for row in rows:
+            yield _row(row, spec.column, f"hf:{name}")
     except (OSError, ValueError) as error:
-        raise UserError(f"Dataset 'hf:{name}' cannot be loaded from the hub: {error}") from error
-    return (_row(row, spec.column, f"hf:{name}") for row in rows)
+        reason = " ".join(str(error).split())
+        raise UserError(f"Data 'hf:{name}' cannot be read from the hub: {reason}. Without it, {_INSTEAD}") from error

@@ -122,7 +122,7 @@ def chosen_data(suite: Suite, data: Mapping[str, Any] | None) -> dict[str, tuple
     """
     from saebench.suite import TextSpec
 
-    known = suite.data or {"text": TextSpec(source="world")}
+    known = suite.data or {"text": TextSpec()}
     chosen: dict[str, tuple[Any, TextSpec]] = {name: (spec.source, spec) for name, spec in known.items()}
     for name, given in (data or {}).items():
         if name not in known:

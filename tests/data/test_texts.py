@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 import saebench as sb
 from saebench.data.corpus import BLOCKS, build_corpus
-from saebench.data.texts import Text, read_texts
+from saebench.data.texts import Text, default_source, read_texts
 from saebench.suite import TextSpec
 from tests.helpers.toys import BOS, VOCABULARY
 
@@ -91,6 +91,13 @@ def test_token_ids_are_taken_as_they_are(tmp_path: Path, form: str) -> None:
 def test_the_hub_is_refused_offline() -> None:
     with pytest.raises(sb.UserError, match="offline"):
         list(read_texts("hf:some/data", _spec(), offline=True))
+
+
+def test_the_default_text_fits_the_model(model: Any) -> None:
+    """The world's documents are for the world's model only; another model gets web text, or a clear sentence."""
+    with pytest.raises(sb.UserError, match="openwebtext.*--data text="):
+        build_corpus("text", "default", _spec(), model, offline=True)
+    assert default_source("world") == "world" and default_source("gpt2").startswith("hf:")
 
 
 def test_documents_become_rows_with_bos_in_front(model: Any) -> None:
