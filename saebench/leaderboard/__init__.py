@@ -1,7 +1,7 @@
 """Boards from rows: tables, significance groups, Pareto fronts, figures and reports.
 
-    from saebench import leaderboard
-    leaderboard.build("runs/x", "leaderboards/site")
+from saebench import leaderboard
+leaderboard.build("runs/x", "leaderboards/site")
 """
 
 from __future__ import annotations

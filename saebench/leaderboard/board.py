@@ -91,9 +91,7 @@ DEFAULT_COLUMNS = tuple(
     Column(metric=name)
     for name in ("l0", "loss_recovered", "ce_delta", "explained_variance", "cosine_similarity", "dead_fraction")
 )
-DEFAULT_PARETO = tuple(
-    Pareto(y=Column(metric=name)) for name in ("loss_recovered", "explained_variance", "ce_delta")
-)
+DEFAULT_PARETO = tuple(Pareto(y=Column(metric=name)) for name in ("loss_recovered", "explained_variance", "ce_delta"))
 
 
 def load_board(board: str | Path | Board | Mapping[str, Any] | None = None) -> Board:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saebench.leaderboard.fronts import Front, Plane, Point, spans_a_decade
+from saebench.errors import UserError
+from saebench.leaderboard.fronts import Front, Plane, Point
 from saebench.leaderboard.labels import place_labels, shorten
 from saebench.leaderboard.markdown import printable
+from saebench.leaderboard.scales import Scale, scale_of
 from saebench.leaderboard.sections import Head
 from saebench.leaderboard.style import (
     FORMATS,
@@ -112,11 +114,11 @@ def _draw_axes(
     axes: Axes, plane: Plane, look: Mapping[str, tuple[str, str]], form: Format
 ) -> dict[int, tuple[float, float]]:
     """Everything but legend and names; returns where each point was drawn."""
-    log_y = _log_y(plane)
-    x_span = _span(plane, [p.x for p in plane.points], plane.log_x, [p.x_error for p in plane.points])
-    y_span = _span(plane, [p.y for p in plane.points], log_y, [p.y_error for p in plane.points])
-    for axis, log, span in ((axes.xaxis, plane.log_x, x_span), (axes.yaxis, log_y, y_span)):
-        _scale(axis, log, span)
+    scales = (Scale("log") if plane.log_x else Scale(), _scale_of_y(plane))
+    x_span = _span(plane, [p.x for p in plane.points], scales[0], [p.x_error for p in plane.points])
+    y_span = _span(plane, [p.y for p in plane.points], scales[1], [p.y_error for p in plane.points])
+    scales[0].apply(axes.xaxis, x_span)
+    scales[1].apply(axes.yaxis, y_span)
     axes.grid(True, color="#E8E8E8", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel(axis_label(plane.x, form.letters + 10)).set_parse_math(False)
@@ -184,45 +186,32 @@ def _bars(plane: Plane, places: Mapping[int, tuple[float, float]]) -> list[list[
     return bars
 
 
-def _log_y(plane: Plane) -> bool:
-    """Whether y is a loss whose SAEs range over a decade, such as a CE delta."""
-    values = [point.y for point in plane.points if point.role == "sae"]
-    return plane.y.better == "lower" and spans_a_decade(values)
+def _scale_of_y(plane: Plane) -> Scale:
+    """A log scale for a loss such as a CE delta, the gap to one for a score that nears it, where that helps."""
+    from saebench.registry import get
+
+    try:
+        best = get(plane.y.column.metric).best
+    except UserError:
+        best = None
+    return scale_of([point.y for point in plane.points if point.role == "sae"], plane.y.better, best)
 
 
-def _span(plane: Plane, values: list[float], log: bool, errors: list[float]) -> tuple[float, float]:
+def _span(plane: Plane, values: list[float], scale: Scale, errors: list[float]) -> tuple[float, float]:
     """Ends of an axis: all SAEs but far outliers, every front, and what else lies close by."""
-    turn = math.log10 if log else float
     members = {i for found in plane.fronts for i in found.members}
-    mine = np.array([turn(v) for v, p in zip(values, plane.points, strict=True) if p.role == "sae"])
+    mine = np.array([scale.place(v) for v, p in zip(values, plane.points, strict=True) if p.role == "sae"])
     low, high = np.percentile(mine, [25, 75])
     reach = 3 * (high - low) if len(mine) > 4 else math.inf
-    kept = [v for v in mine if low - reach <= v <= high + reach] + [turn(values[i]) for i in members]
-    bars = [
-        (values[i] - Z95 * errors[i], values[i] + Z95 * errors[i])
-        for i in members if math.isfinite(errors[i])
-    ]  # fmt: skip
-    kept += [turn(end) for pair in bars for end in pair if end > 0 or not log]
+    kept = [v for v in mine if low - reach <= v <= high + reach] + [scale.place(values[i]) for i in members]
     start, end = float(min(kept)), float(max(kept))
     slack = 0.4 * (end - start)
-    near = [turn(v) for v in values if v > 0 or not log]
+    bars = [values[i] + sign * Z95 * errors[i] for i in members for sign in (-1, 1) if math.isfinite(errors[i])]
+    near = [scale.place(v) for v in (*values, *bars) if scale.holds(v)]
     near = [v for v in near if start - slack <= v <= end + slack]
     start, end = min([start, *near]), max([end, *near])
     margin = 0.07 * (end - start) or 0.05 * abs(start) or 0.5
-    start, end = start - margin, end + margin
-    return (10.0**start, 10.0**end) if log else (start, end)
-
-
-def _scale(axis: Any, log: bool, span: tuple[float, float]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    if log:
-        getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
-        decades = math.log10(span[1] / span[0])
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,), numticks=20))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    getattr(axis.axes, f"set_{axis.axis_name}lim")(*span)
+    return scale.value(start - margin), scale.value(end + margin)
 
 
 def _staircase(plane: Plane, found: Front) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from saebench.leaderboard.board import Column, Pareto
 from saebench.leaderboard.pareto import cost, front, hypervolume, score_at, shared_middle
+from saebench.leaderboard.scales import spans_a_decade
 from saebench.leaderboard.sections import Head, Section
 
 if TYPE_CHECKING:
@@ -99,11 +100,6 @@ def _plane(section: Section, figure: Pareto) -> Plane | None:
     return Plane(section, x, y, log_x, tuple(points), fronts)
 
 
-def spans_a_decade(values: Sequence[float]) -> bool:
-    """Whether positive values range over a factor of ten or more."""
-    return min(values) > 0 and max(values) >= 10 * min(values)
-
-
 def front_frame(all_planes: Sequence[Plane]) -> pd.DataFrame:
     """Every front's members and scalars as tidy rows, the settings they depend on beside them."""
     import pandas as pd
@@ -126,8 +122,14 @@ def front_frame(all_planes: Sequence[Plane]) -> pd.DataFrame:
                 rows.append({**shared, "quantity": "front", "name": point.sae, "at": point.x, "value": point.y,
                              "stderr": point.y_error})  # fmt: skip
             rows += [
-                {**shared, "quantity": "matched", "name": m.architecture, "at": m.at, "value": m.value,
-                 "stderr": m.stderr}
+                {
+                    **shared,
+                    "quantity": "matched",
+                    "name": m.architecture,
+                    "at": m.at,
+                    "value": m.value,
+                    "stderr": m.stderr,
+                }
                 for m in found.matched
             ]
     return pd.DataFrame(rows, columns=names).astype({"d_sae": "Int64"})

@@ -66,9 +66,7 @@ def table_latex(table: Table, board: Board, label: str) -> str:
 
 def _caption(table: Table, board: Board) -> str:
     beside = {"stderr": r"Values $\pm$ standard error. ", "interval": r"Values with 95\,\% intervals. ", "none": ""}
-    versions = ", ".join(
-        head.key + ("" if head.version is None else f"@{head.version}") for head in table.heads
-    )
+    versions = ", ".join(head.key + ("" if head.version is None else f"@{head.version}") for head in table.heads)
     below = "Below the rule: nulls and baselines. " if table.section.of_role("null", "baseline") else ""
     return (
         f"{escape(board.title)}: {escape(table.section.title)}. {beside[board.error]}"
