@@ -140,7 +140,10 @@ def _input_width(obj: Any, tensors: dict[str, Tensor], label: str) -> int:
     matrix = _attribute(obj, "W_enc", "encoder")
     if matrix is not None and matrix.ndim == 2:
         return matrix.shape[0]
-    for name in ("W_dec", "b_dec", "bias", "pre_bias"):
+    rows = _attribute(obj, "W_dec", "decoder")
+    if rows is not None and rows.ndim == 2:
+        return rows.shape[1]
+    for name in ("b_dec", "bias", "pre_bias"):
         if name in tensors and tensors[name].ndim:
             return tensors[name].shape[-1]
     raise UserError(f"{label}: the width of its input is not to be found. Give the object an attribute d_in.")
