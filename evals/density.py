@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Fields = dict[str, np.ndarray]
 
+_ROUNDING = 1e-6
+"""Far above the rounding of a threshold summed over batches, far below one firing: counts are whole numbers."""
+
 
 @metric(version=1, unit="share of latents", better="lower", best=0.0, bounds=(0.0, 1.0), units="latents")
 def dead_fraction(a: Activity) -> Sums:
@@ -47,7 +50,7 @@ def dense_fraction(a: Activity, *, above: tuple[float, ...] = (0.01, 0.1)) -> Su
 
 @dense_fraction.finish
 def _(f: Fields) -> Fields:
-    return {"dense": f["fires"] > f["threshold"], "latents": f["fires"] >= 0}
+    return {"dense": f["fires"] > f["threshold"] + _ROUNDING, "latents": f["fires"] >= 0}
 
 
 @dense_fraction.value
@@ -66,7 +69,7 @@ def dense_activity(a: Activity, *, above: tuple[float, ...] = (0.01, 0.1)) -> Su
 
 @dense_activity.finish
 def _(f: Fields) -> Fields:
-    return {"dense": f["fires"] * (f["fires"] > f["threshold"]), "fires": f["fires"]}
+    return {"dense": f["fires"] * (f["fires"] > f["threshold"] + _ROUNDING), "fires": f["fires"]}
 
 
 @dense_activity.value
@@ -89,7 +92,7 @@ def density_histogram(a: Activity, *, lowest: int = -6) -> Sums:
 def _(f: Fields) -> Fields:
     import numpy as np
 
-    reached = f["fires"] >= f["threshold"]
+    reached = f["fires"] > f["threshold"] - _ROUNDING
     reached[:, 0] = f["fires"][:, 0] > 0
     beyond = np.concatenate([reached[:, 1:], np.zeros_like(reached[:, :1])], axis=1)
     return {"inside": reached & ~beyond, "latents": f["fires"] >= 0}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from saebench.engine.batches import Batch, Batcher
-from saebench.engine.losses import CHUNK, KEEP, CleanPredictions
+from saebench.engine.losses import KEEP, CleanPredictions, chunk_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +83,7 @@ class Ablation:
         value = self._probe.acts[self._hook].clone()
         value[0, self._content] = vector.to(value.dtype)
         final = self._model.resume(self._probe, self._hook, value)[0]
-        step = max(1, CHUNK // self._model.vocab_size)
+        step = chunk_rows(self._model)
         return torch.cat([self._model.logits(part).float().log_softmax(-1) for part in final.split(step)])
 
     def _holds(self, table: Tensor, batcher: Batcher) -> bool:

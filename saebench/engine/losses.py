@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from saebench.engine.batches import Batch
     from saebench.models import Subject
 
-CHUNK = 2**25
-"""Most logits held at once."""
+CHUNK = {"cpu": 2**21}
+"""Most logits held at once by kind of device; on a CPU few enough that the allocator hands the same pages out again."""
+_CHUNK = 2**25
 
 KEEP = 2**28
 """Most clean log-probabilities kept for the SAEs of a batch; beyond it they are computed again."""
+
+
+def chunk_rows(model: Subject) -> int:
+    """Positions whose logits are taken at once."""
+    return max(1, CHUNK.get(model.device.type, _CHUNK) // model.vocab_size)
 
 
 class _Chunk(NamedTuple):
@@ -41,7 +47,7 @@ class CleanPredictions:
         self._model = model
         self._batch = batch
         self._hidden = final[batch.predicts]
-        self._step = max(1, CHUNK // model.vocab_size)
+        self._step = chunk_rows(model)
         self._kept: list[_Chunk] | None = None
         if len(batch.targets) * model.vocab_size <= KEEP:
             self._kept = list(self._computed())

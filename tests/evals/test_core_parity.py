@@ -105,6 +105,17 @@ def test_densities_equal_counts(llama: torch.nn.Module) -> None:
     assert sum(got["density_histogram"]) == pytest.approx(float((density > 0).double().mean()))
 
 
+def test_a_latent_that_fires_on_exactly_the_share_is_not_above_it() -> None:
+    """0.01 of 50,800 tokens is 508 firings, whatever the batches that the threshold was summed over."""
+    import numpy as np
+
+    from saebench.registry import get
+
+    parts = [0.01 * n for n in [4064] * 12 + [2032]]
+    fields = {"fires": np.array([[508.0], [509.0], [507.0]]), "threshold": np.full((3, 1), sum(parts))}
+    assert get("dense_fraction").finished(fields)["dense"].ravel().tolist() == [False, True, False]
+
+
 def test_strata_add_up_to_the_whole(llama: torch.nn.Module) -> None:
     """Error by position against a mask, and by domain against evaluations of each domain alone."""
     rows, sae = token_rows(10, 9, seed=7), ToySAE(seed=6)
