@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from saebench.data import world
 from saebench.data.world_build import accept, corpus, lm, measure
 
-pytestmark = pytest.mark.skipif(not world.MODEL_DIR.exists(), reason="the world has not been built")
 
 
 @pytest.fixture(scope="module")
