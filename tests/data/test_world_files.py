@@ -15,7 +15,6 @@ from saebench.data import world
 from saebench.data.world_build import accept, corpus, lm, measure
 
 
-
 @pytest.fixture(scope="module")
 def model() -> Any:
     return AutoModelForCausalLM.from_pretrained(world.MODEL_DIR).eval().requires_grad_(False)
