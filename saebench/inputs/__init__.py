@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from saebench.inputs.activity import Activity
+from saebench.inputs.entities import EntityCodes, EntityModel
+from saebench.inputs.labelled import Activations, LabelledCodes, LabelledEffects, LastTokenCodes
 from saebench.inputs.losses import Losses
 from saebench.inputs.pooled import PooledCodes
+from saebench.inputs.questions import QuestionRuns
 from saebench.inputs.reconstruction import Reconstruction
 from saebench.inputs.tokens import TokenInfo
 from saebench.inputs.weights import Weights
+from saebench.inputs.words import WordCodes
 
-__all__ = ["Activity", "Losses", "PooledCodes", "Reconstruction", "TokenInfo", "Weights"]
+__all__ = [
+    "Activations",
+    "Activity",
+    "EntityCodes",
+    "EntityModel",
+    "LabelledCodes",
+    "LabelledEffects",
+    "LastTokenCodes",
+    "Losses",
+    "PooledCodes",
+    "QuestionRuns",
+    "Reconstruction",
+    "TokenInfo",
+    "Weights",
+    "WordCodes",
+]
