@@ -1,0 +1,81 @@
+"""Rows of a user's table (CSV, JSONL, JSON, Parquet), with the columns that are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from saebench.errors import UserError, nearest
+
+TABLES = (".csv", ".jsonl", ".json", ".parquet")
+
+
+def table_files(path: Path) -> list[Path]:
+    """The file itself, or the tables in a folder in the order of their names.
+
+    Raises:
+        UserError: Nothing is there, or no table.
+    """
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, siblings) if siblings else f"The folder {str(path.parent)!r} does not exist."
+        raise UserError(f"No data at {str(path)!r}. {hint}")
+    files = sorted(p for p in path.rglob("*") if p.suffix in TABLES)
+    if not files:
+        raise UserError(f"The folder {str(path)!r} holds no table: put {', '.join(TABLES)} files there.")
+    return files
+
+
+def read_table(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a table; empty cells are absent keys.
+
+    Raises:
+        UserError: It cannot be read, has no row, or has not the needed columns.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise UserError(f"{str(path)!r} is empty: it holds no row.")
+    columns = {key for row in rows for key in row}
+    for column in needed:
+        if column not in columns:
+            raise UserError(f"{str(path)!r} has no column {column!r}. {nearest(column, columns)}")
+    return ({k: v for k, v in row.items() if v is not None and v != "" and v == v} for row in map(_plain, rows))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix in (".csv", ".parquet"):
+        return _frame(path)
+    if path.suffix not in (".json", ".jsonl"):
+        raise UserError(f"Cannot read {str(path)!r} as a table: use {', '.join(TABLES)}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = json.loads(text) if path.suffix == ".json" else [json.loads(x) for x in text.splitlines() if x.strip()]
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{str(path)!r} is not {path.suffix[1:].upper()}: {error}.") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{str(path)!r} must hold rows with named columns.")
+    return rows
+
+
+def _frame(path: Path) -> list[dict[str, Any]]:
+    import pandas as pd
+
+    try:
+        # "None" and "NA" are words like any other; only an empty cell is empty.
+        frame = (
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pd.read_csv(path, dtype=str, na_values=[""], keep_default_na=False)
+        )
+    except (ValueError, OSError) as error:
+        raise UserError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Arrays of Parquet as lists."""
+    return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
