@@ -47,13 +47,17 @@ class Sums:
         shared: Names of sums that do not depend on the SAE (clean loss, target variance ...); the
             engine computes them once for a (model, hook, corpus) and adds them to the fields.
         slices: Names of the entries of each field's last axis, or none for a scalar metric.
+        notes: Sentences that a reader of the row needs, such as which classes were left out and why.
         **fields: Tensors `[rows]` or `[rows, slices]`, or a number that counts for every row.
     """
 
-    def __init__(self, *, shared: Sequence[str] = (), slices: Sequence[str] = (), **fields: Any) -> None:
+    def __init__(
+        self, *, shared: Sequence[str] = (), slices: Sequence[str] = (), notes: Sequence[str] = (), **fields: Any
+    ) -> None:
         self.fields = fields
         self.shared = tuple(shared)
         self.slices = tuple(slices)
+        self.notes = tuple(notes)
 
 
 class NotApplicable(Exception):
@@ -159,6 +163,14 @@ class Metric:
         """stream, items or weights, from its inputs."""
         kinds = {getattr(t, "kind", "stream") for t in self.inputs.values()}
         return "items" if "items" in kinds else "stream" if "stream" in kinds else "weights"
+
+    @property
+    def data(self) -> str:
+        """Name of the data that its inputs are filled from; "" for a metric of the weights."""
+        names = {getattr(t, "data", "text") for t in self.inputs.values() if getattr(t, "kind", "stream") != "weights"}
+        if len(names) > 1:
+            raise UserError(f"Metric {self.name!r} mixes inputs from different data: {', '.join(sorted(names))}.")
+        return names.pop() if names else ""
 
     @property
     def signature(self) -> str:

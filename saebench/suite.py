@@ -70,7 +70,7 @@ class Suite(BaseModel):
     name: str
     summary: str = ""
     metric: list[str | dict[str, dict[str, Any]]]
-    data: dict[str, TextSpec] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
     references: References = Field(default_factory=References)
     model: str | None = None
     sae: list[str] = Field(default_factory=list)
@@ -132,12 +132,33 @@ def suite_files() -> dict[str, Path]:
 
 
 def _validated(raw: dict[str, Any], where: str) -> Suite:
+    data = {name: data_spec(name, keys, where) for name, keys in (raw.get("data") or {}).items()}
     try:
-        return Suite.model_validate(raw)
+        return Suite.model_validate({**raw, "data": data})
     except ValidationError as error:
         raise invalid(error, where, _keys) from error
 
 
+def data_spec(name: str, keys: Any, where: str) -> Any:
+    """The checked keys of a data name: a `TextSpec`, `LabelledSpec` and so on.
+
+    Raises:
+        UserError: A name or a key that does not exist (the nearest is named), or a value that makes no sense.
+    """
+    from saebench.data.datasets import spec_types
+
+    types = spec_types()
+    if name not in types:
+        raise unknown("data name", name, types)
+    if isinstance(keys, BaseModel):
+        return keys
+    shape = types[name]
+    try:
+        return shape.model_validate(keys or {})
+    except ValidationError as error:
+        raise invalid(error, where, lambda _: shape.model_fields, ("data", name)) from error
+
+
 def _keys(parents: list[str]) -> list[str]:
-    shape: type[BaseModel] = {"data": TextSpec, "references": References}.get(parents[0], Suite) if parents else Suite
+    shape: type[BaseModel] = References if parents[:1] == ["references"] else Suite
     return [*shape.model_fields, *(["extends"] if shape is Suite else [])]

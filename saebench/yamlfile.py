@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +44,19 @@ def read_keys(path: Path, what: str, example: str) -> dict[str, Any]:
     return raw
 
 
-def invalid(error: ValidationError, where: str, known: Callable[[list[str]], Iterable[str]]) -> UserError:
+def invalid(
+    error: ValidationError, where: str, known: Callable[[list[str]], Iterable[str]], above: Sequence[str] = ()
+) -> UserError:
     """The first complaint of pydantic as a sentence.
 
     Args:
         error: What pydantic raised.
         where: The file, or what stands for it.
         known: From the keys above an unknown one to those that may stand there.
+        above: Keys above what was validated.
     """
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    place = [*above, *(str(part) for part in first["loc"])]
     if first["type"] == "extra_forbidden":
         return UserError(f"Unknown key {'.'.join(place)!r} in {where}. {nearest(place[-1], known(place[:-1]))}")
     return UserError(f"Key {'.'.join(place)!r} in {where}: {first['msg']} (got {first.get('input')!r}).")

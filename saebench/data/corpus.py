@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,6 +15,7 @@ from saebench.data.texts import Text, default_source, read_texts
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
+    from saebench.data.specs import LabelledSpec
     from saebench.models import Subject
     from saebench.suite import TextSpec
 
@@ -38,6 +39,9 @@ class Corpus:
         context: Most tokens in a row.
         skipped: Documents left out because they hold no content token.
         source: Where it came from, in words.
+        picked: Which tokens count, `[total]` bool, where only some places are looked at; None for all content.
+        about: Hash of what is known of the rows besides their tokens: labels, splits, answers.
+        read: Documents of the source that were read to make it.
     """
 
     name: str
@@ -49,6 +53,9 @@ class Corpus:
     context: int
     skipped: int
     source: str
+    picked: np.ndarray | None = None
+    about: str = ""
+    read: int = 0
 
     @property
     def rows(self) -> int:
@@ -62,8 +69,8 @@ class Corpus:
 
     @cached_property
     def valid(self) -> np.ndarray:
-        """Which tokens are content, `[total]` bool."""
-        return ~np.isin(self.tokens, list(self.special))
+        """Which tokens count, `[total]` bool: the picked places, or all content."""
+        return ~np.isin(self.tokens, list(self.special)) if self.picked is None else self.picked
 
     @cached_property
     def blocks(self) -> np.ndarray:
@@ -83,6 +90,9 @@ class Corpus:
         for array in (self.tokens, self.starts, self.documents):
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr((sorted(self.special), self.domains)).encode())
+        if self.picked is not None:
+            digest.update(np.packbits(self.picked).tobytes())
+        digest.update(self.about.encode())
         return digest.hexdigest()
 
     def row(self, index: int) -> np.ndarray:
@@ -90,11 +100,16 @@ class Corpus:
         return self.tokens[self.starts[index] : self.starts[index + 1]]
 
 
-def build_corpus(name: str, source: Any, spec: TextSpec, model: Subject, *, offline: bool = False) -> Corpus:
+def build_corpus(
+    name: str, source: Any, spec: TextSpec, model: Subject, *, offline: bool = False, after: int = 0
+) -> Corpus:
     """Read and tokenise documents until the token budget is met.
 
     A document is cut into rows of `context` tokens, each with BOS in front; rows of different documents
     never share a context. Already tokenised rows are taken as they are.
+
+    Args:
+        after: Documents of the source to pass over first.
 
     Raises:
         UserError: No document, no content token, or no tokenizer for text.
@@ -108,9 +123,9 @@ def build_corpus(name: str, source: Any, spec: TextSpec, model: Subject, *, offl
     domains: list[str] = []
     seen = skipped = content = 0
     special = np.array(sorted(model.special_ids), dtype=np.int32)
-    for text, ids in _tokenised(islice(texts, spec.documents), model, name):
+    for text, ids in tokenised(islice(texts, after, spec.documents), model, name):
         seen += 1
-        parts = [ids] if text.ids is not None else _cut(ids, spec, model)
+        parts = [ids] if text.ids is not None else cut(ids, spec, model)
         valid = sum(int((~np.isin(part, special)).sum()) for part in parts)
         if not valid:
             skipped += 1
@@ -133,10 +148,52 @@ def build_corpus(name: str, source: Any, spec: TextSpec, model: Subject, *, offl
         context=spec.context,
         skipped=skipped,
         source=source if isinstance(source, str) else type(source).__name__,
+        read=after + seen,
     )
 
 
-def _tokenised(texts: Iterable[Text], model: Subject, name: str) -> Iterator[tuple[Text, np.ndarray]]:
+def item_corpus(
+    name: str,
+    rows: Sequence[np.ndarray],
+    special: Iterable[int],
+    *,
+    source: str,
+    at: Sequence[int] | np.ndarray | None = None,
+    about: str = "",
+) -> Corpus:
+    """A corpus of items, one row and one document each, in their order.
+
+    Args:
+        rows: Token ids of each item.
+        at: The one position of each item that is looked at, `[items]`; None for all content.
+        about: Hash of what else is known of the items.
+    """
+    starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    picked = None
+    if at is not None:
+        picked = np.zeros(starts[-1], dtype=bool)
+        picked[starts[:-1] + np.asarray(at, dtype=np.int64)] = True
+    return Corpus(
+        name=name,
+        tokens=np.concatenate(rows).astype(np.int32),
+        starts=starts,
+        documents=np.arange(len(rows), dtype=np.int64),
+        special=frozenset(int(i) for i in special),
+        domains=(),
+        context=max(map(len, rows)),
+        skipped=0,
+        source=source,
+        picked=picked,
+        about=about,
+    )
+
+
+def tokenised(texts: Iterable[Text], model: Subject, name: str) -> Iterator[tuple[Text, np.ndarray]]:
+    """Yield each text with its token ids, special tokens not added.
+
+    Raises:
+        UserError: Text, but a model without a tokenizer.
+    """
     stream = iter(texts)
     while chunk := list(islice(stream, _CHUNK)):
         plain = [text.text for text in chunk if text.ids is None]
@@ -151,13 +208,24 @@ def _tokenised(texts: Iterable[Text], model: Subject, name: str) -> Iterator[tup
             yield text, np.asarray(ids, dtype=np.int32)
 
 
-def _cut(ids: np.ndarray, spec: TextSpec, model: Subject) -> list[np.ndarray]:
+def cut(ids: np.ndarray, spec: TextSpec, model: Subject) -> list[np.ndarray]:
+    """Token ids as rows of at most `context` tokens, each with BOS in front where the spec asks for it."""
+    head, ids, room = _fronted(ids, spec, model)
+    return [np.concatenate([head, ids[i : i + room]]) for i in range(0, len(ids), room)]
+
+
+def truncated(ids: np.ndarray, spec: LabelledSpec, model: Subject) -> np.ndarray:
+    """Token ids as one row of at most `context` tokens: the text's beginning, or its end."""
+    head, ids, room = _fronted(ids, spec, model)
+    return np.concatenate([head, ids[:room] if spec.truncate == "right" else ids[-room:]])
+
+
+def _fronted(ids: np.ndarray, spec: TextSpec | LabelledSpec, model: Subject) -> tuple[np.ndarray, np.ndarray, int]:
+    """What stands in front of each row, the ids without it, and the room that is left for them."""
     front = [model.bos_id] if spec.prepend_bos and model.bos_id is not None else []
     if front and len(ids) and ids[0] == front[0]:
         ids = ids[1:]
-    room = spec.context - len(front)
-    head = np.array(front, dtype=np.int32)
-    return [np.concatenate([head, ids[i : i + room]]) for i in range(0, len(ids), room)]
+    return np.array(front, dtype=np.int32), ids, spec.context - len(front)
 
 
 def _refuse_empty(name: str, source: Any, seen: int, skipped: int, rows: list[np.ndarray]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saebench.errors import UserError, nearest
+from saebench.errors import UserError, nearest, unknown
 
 if TYPE_CHECKING:
     from saebench.suite import TextSpec
@@ -72,11 +72,25 @@ def _string(item: Any) -> str:
 
 
 def _from_world(name: str, spec: TextSpec) -> Iterator[Text]:
-    from saebench.data.world import documents
+    """Held-out documents: all kinds, those of `world:news,code`, or the part to forget or to retain."""
+    from saebench.data.world import FORGET_DOMAIN, HELD_OUT_SEED, KIND_NAMES, generate
 
-    kinds = name.partition(":")[2].split(",") if ":" in name else None
+    part = name.partition(":")[2]
+    kinds = ["encyclopaedia"] if part == "forget" else None if part in ("", "retain") else part.split(",")
+    for kind in kinds or ():
+        if kind not in KIND_NAMES:
+            raise unknown("kind of the world's documents", kind, [*KIND_NAMES, "forget", "retain"])
     count = spec.documents or -(-(spec.tokens or 1_000_000) // 20)
-    for document in documents(count, kinds=kinds):
+    made = 0
+    for document in generate(HELD_OUT_SEED, 20 * count, kinds):
+        forgotten = document.labels.get("domain") == FORGET_DOMAIN
+        if made >= count:
+            return
+        if part == "forget" and not forgotten:
+            continue
+        if part == "retain" and (forgotten or document.kind == "quiz"):  # quizzes ask about every domain
+            continue
+        made += 1
         yield Text(text=document.text, labels={"domain": document.kind})
 
 

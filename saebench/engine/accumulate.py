@@ -28,6 +28,7 @@ class Tally:
         fields: Sums by field, `[units, *slices]` float64.
         shared: Names of sums that do not depend on the SAE, to be added at the end.
         slices: Names of the entries of the last axis.
+        notes: What a reader of the rows needs to know.
         failure: Why the metric gave up, if it did, as (status, reason).
         seconds: Time spent in the metric's own arithmetic.
     """
@@ -35,6 +36,7 @@ class Tally:
     fields: Fields = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     failure: tuple[str, str] | None = None
     seconds: float = 0.0
 
@@ -43,7 +45,7 @@ class Tally:
         self.seconds += seconds
         first, second = outcome
         if isinstance(first, Sums) and isinstance(second, dict):
-            self.shared, self.slices = first.shared, first.slices
+            self.shared, self.slices, self.notes = first.shared, first.slices, first.notes
             add_fields(self.fields, second)
         else:
             self.failure = (str(first), str(second))
@@ -64,7 +66,9 @@ def reduced(
     """
     try:
         sums = metric.rows(**{name: given[kind] for name, kind in metric.inputs.items()}, **metric.settings)
-        return sums, by_latent(sums) if metric.units == "latents" else by_unit(sums, unit, units)
+        if metric.units == "latents":
+            return sums, as_they_are(sums)
+        return sums, as_they_are(sums) if metric.kind == "items" else by_unit(sums, unit, units)
     except NotApplicable as why:
         return "not_applicable", str(why)
     # A metric may be anyone's code; whatever it raises becomes the reason in its row.
@@ -112,9 +116,17 @@ def by_unit(sums: Sums, unit: Tensor | None, units: int) -> Fields:
     return fields
 
 
-def by_latent(sums: Sums) -> Fields:
-    """A batch's fields when the units are latents: each is `[d_sae]` or `[d_sae, slices]` already."""
-    return {name: value.detach().double().cpu().numpy() for name, value in sums.fields.items()}
+def as_they_are(sums: Sums) -> Fields:
+    """Fields whose rows are the units already (latents, items): each `[units]` or `[units, slices]`.
+
+    A number counts for every unit.
+    """
+    tensors = {name: value for name, value in sums.fields.items() if isinstance(value, torch.Tensor)}
+    units = max((len(value) for value in tensors.values()), default=1)
+    return {
+        name: tensors[name].detach().double().cpu().numpy() if name in tensors else np.full(units, float(value))
+        for name, value in sums.fields.items()
+    }
 
 
 def _as_rows(value: Any, unit: Tensor) -> Tensor:

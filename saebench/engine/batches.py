@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -54,6 +54,16 @@ class Batch:
         return self.row_document[self.where[0]]
 
     @cached_property
+    def last(self) -> Tensor:
+        """The last valid token of each document in the batch, as places among the valid tokens, `[documents]`.
+
+        Rows of a document that spans several are all taken to end it; a text of one row has one.
+        """
+        ends = torch.ones(len(self.document), dtype=torch.bool, device=self.document.device)
+        ends[:-1] = self.where[0].diff() != 0
+        return ends.nonzero().view(-1)
+
+    @cached_property
     def predicts(self) -> Tensor:
         """Positions that are valid and whose next token is valid too, `[rows, length]` bool."""
         last = torch.zeros_like(self.valid[:, :1])
@@ -82,7 +92,6 @@ class Batcher:
         self.lengths = corpus.lengths
         self.order = np.argsort(-self.lengths, kind="stable")
         self._blocks = corpus.blocks
-        self._special = torch.tensor(sorted(corpus.special), dtype=torch.long)
 
     def end(self, start: int, budget: int) -> int:
         """Where the batch that starts at `start` ends: as many rows as fit in `budget` tokens, at least one."""
@@ -100,21 +109,24 @@ class Batcher:
     def batch(self, start: int, end: int) -> Batch:
         """The batch of the rows from `start` to `end` in the pass's order."""
         rows = self.order[start:end]
-        longest = int(self.lengths[rows].max())
-        tokens = torch.zeros(len(rows), longest, dtype=torch.long)
-        inside = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for place, row in enumerate(rows):
-            ids = torch.from_numpy(self.corpus.row(row).astype(np.int64))
-            tokens[place, : len(ids)] = ids
-            inside[place, : len(ids)] = True
-        valid = inside & ~torch.isin(tokens, self._special)
+        places = [slice(self.corpus.starts[row], self.corpus.starts[row + 1]) for row in rows]
+        tokens = rectangle([self.corpus.tokens[place] for place in places])
+        valid = rectangle([self.corpus.valid[place] for place in places])
         return Batch(
             rows=rows,
-            tokens=tokens.to(self.device),
+            tokens=tokens.long().to(self.device),
             valid=valid.to(self.device),
             row_block=torch.from_numpy(self._blocks[rows]).to(self.device),
             row_document=torch.from_numpy(self.corpus.documents[rows]).to(self.device),
         )
+
+
+def rectangle(rows: Sequence[np.ndarray]) -> Tensor:
+    """Rows of different lengths as one tensor, padded with zeros on the right, `[rows, longest]`."""
+    filled = np.zeros((len(rows), max(map(len, rows))), dtype=rows[0].dtype)
+    for place, row in enumerate(rows):
+        filled[place, : len(row)] = row
+    return torch.from_numpy(filled)
 
 
 def frequencies(corpus: Corpus, vocabulary: int, device: torch.device) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from saebench.engine.accumulate import Fields
+    from saebench.engine.pooling import Means
     from saebench.engine.stream import Task
+
+    AllMeans = Mapping[str, Sequence[Means]]
 
 
 class Checkpoint:
@@ -30,21 +34,25 @@ class Checkpoint:
         self._every = every
         self._saved = time.monotonic()
 
-    def save(self, start: int, tasks: list[Task], totals: dict[str, Fields], *, last: bool) -> None:
+    def save(
+        self, start: int, tasks: list[Task], totals: dict[str, Fields], means: AllMeans | None = None, *, last: bool
+    ) -> None:
         """Keep the sums if it is time; `start` is the place in the order of rows to go on from."""
         if last or time.monotonic() - self._saved < self._every:
             return
         arrays: dict[str, np.ndarray] = {}
         state = {
             "start": start,
-            "tasks": [[(t.shared, t.slices, t.failure, t.seconds) for t in task.tallies] for task in tasks],
+            "tasks": [[(t.shared, t.slices, t.notes, t.failure, t.seconds) for t in task.tallies] for task in tasks],
             "failures": [task.failure for task in tasks],
         }
         for place, task in enumerate(tasks):
             for number, tally in enumerate(task.tallies):
                 arrays |= {f"{place}/{number}/{name}": value for name, value in tally.fields.items()}
-            if task.pool is not None:
-                arrays |= {f"{place}/pool/keys": task.pool.keys, f"{place}/pool/sums": task.pool.sums}
+            for kind, collector in task.collectors.items():
+                arrays |= {f"{place}/collected {kind}/{name}": value for name, value in collector.state().items()}
+        for hook, pools in (means or {}).items():
+            arrays |= {f"means/{hook}/{pool.how}": pool.sums for pool in pools}
         for hook, fields in totals.items():
             arrays |= {f"shared/{hook}/{name}": value for name, value in fields.items()}
         arrays["state"] = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
@@ -57,7 +65,7 @@ class Checkpoint:
         temporary.replace(self.file)
         self._saved = time.monotonic()
 
-    def restore(self, tasks: list[Task], totals: dict[str, Fields]) -> int:
+    def restore(self, tasks: list[Task], totals: dict[str, Fields], means: AllMeans | None = None) -> int:
         """Take the sums back into the tasks; returns the place to go on from, 0 when there is nothing kept."""
         if not self.file.exists():
             return 0
@@ -69,27 +77,26 @@ class Checkpoint:
         state = json.loads(arrays.pop("state").tobytes())
         for task, tallies, failure in zip(tasks, state["tasks"], state["failures"], strict=True):
             task.failure = failure
-            for tally, (shared, slices, why, seconds) in zip(task.tallies, tallies, strict=True):
-                tally.shared, tally.slices, tally.seconds = tuple(shared), tuple(slices), seconds
+            for tally, (shared, slices, notes, why, seconds) in zip(task.tallies, tallies, strict=True):
+                tally.shared, tally.slices, tally.notes = tuple(shared), tuple(slices), tuple(notes)
+                tally.seconds = seconds
                 tally.failure = tuple(why) if why else None
+        collected: dict[tuple[int, str], dict[str, np.ndarray]] = {}
         for name, value in arrays.items():
-            _put_back(name, value, tasks, totals)
+            owner, rest = name.split("/", 1)
+            place, field = rest.rsplit("/", 1)
+            if owner == "shared":
+                totals[place][field] = value
+            elif owner == "means":
+                next(pool for pool in (means or {})[place] if pool.how == field).sums = value
+            elif place.startswith("collected "):
+                collected.setdefault((int(owner), place.removeprefix("collected ")), {})[field] = value
+            else:
+                tasks[int(owner)].tallies[int(place)].fields[field] = value
+        for (number, kind), kept in collected.items():
+            tasks[number].collectors[kind].restore(kept)
         return int(state["start"])
 
     def remove(self) -> None:
         """Forget the pass: its rows are on disk."""
         self.file.unlink(missing_ok=True)
-
-
-def _put_back(name: str, value: np.ndarray, tasks: list[Task], totals: dict[str, Fields]) -> None:
-    owner, rest = name.split("/", 1)
-    if owner == "shared":
-        hook, field = rest.rsplit("/", 1)
-        totals[hook][field] = value
-        return
-    task, (number, field) = tasks[int(owner)], rest.split("/", 1)
-    if number == "pool":
-        assert task.pool is not None
-        setattr(task.pool, field, value)
-    else:
-        task.tallies[int(number)].fields[field] = value

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
 from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
-from saebench.engine.references import fitted, references
+from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
 from saebench.progress import Progress
 from saebench.results import Results, Store
 from saebench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
+    from saebench.data.datasets import Dataset
     from saebench.models import Subject
     from saebench.saes import Recipe, SparseCoder
 
@@ -105,12 +106,10 @@ def prepare(
     offline: bool = False,
 ) -> Plan:
     """Load what was asked for and lay out the plan; nothing is run yet."""
-    from saebench.data.corpus import build_corpus
-
     suite = load_suite(suite)
     seed = suite.seed if seed is None else seed
     wanted = chosen_metrics(suite, metrics)
-    sources = chosen_data(suite, data)
+    sources = chosen_data(suite, data, wanted)
     coders, recipes, failures = _load_saes(saes if _some(saes) else suite.sae, hook=hook, offline=offline, seed=seed)
     subject = _load_model(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
     fitting, misfits = _fitting(coders, subject)
@@ -118,16 +117,41 @@ def prepare(
     if not fitting and not recipes:
         raise UserError(failures[0].reason if len(failures) == 1 else _all_failed(failures))
     streams = any(metric.kind != "weights" for metric in wanted)
-    corpora = (
-        {name: build_corpus(name, source, spec, subject, offline=offline) for name, (source, spec) in sources.items()}
-        if streams
-        else {}
-    )
+    read = _read(sources, subject, seed=seed, offline=offline) if streams else {}
+    readable = {name: data.corpus for name, data in read.items() if not isinstance(data, str)}
     scored = [sae.to(device=subject.device) for sae in fitting]
-    scored += fitted(recipes, fitting, subject, corpora)
-    scored += [extra for extra in references(suite, scored, subject, corpora, seed) if not _among(extra, scored)]
+    needs_text = bool(recipes or suite.references.null or suite.references.baseline)
+    text = fitting_text(readable, sources, subject, offline=offline) if needs_text else None
+    scored += fitted(recipes, fitting, subject, text)
+    scored += [extra for extra in references(suite, scored, subject, text, seed) if not _among(extra, scored)]
     finished = store.finished() if store else {}
-    return make_plan(subject, suite, wanted, scored, corpora, finished, seed=seed, failures=failures)
+    return make_plan(subject, suite, wanted, scored, read, finished, seed=seed, failures=failures)
+
+
+def _read(
+    sources: Mapping[str, tuple[Any, Any]], model: Subject, *, seed: int, offline: bool
+) -> dict[str, Dataset | str]:
+    """The data by name, or why it could not be read: what is there is scored all the same.
+
+    Raises:
+        UserError: None could be read.
+    """
+    from saebench.data.datasets import ASIDE, load_dataset
+
+    beside = {name for names in ASIDE.values() for name in names}
+    read: dict[str, Dataset | str] = {}
+    for name, (source, spec) in sources.items():
+        if name in beside:
+            continue
+        aside = {other: sources[other] for other in ASIDE.get(name, ())}
+        try:
+            read[name] = load_dataset(name, source, spec, model, seed=seed, offline=offline, aside=aside)
+        except UserError as error:
+            read[name] = str(error)
+    problems = [problem for problem in read.values() if isinstance(problem, str)]
+    if len(problems) == len(read):
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return read
 
 
 def _some(saes: Any) -> bool:

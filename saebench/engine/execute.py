@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from saebench.engine import items
 from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.gate import measured_warnings
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
-from saebench.inputs import PooledCodes, Weights
+from saebench.inputs import Weights
+from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
 
@@ -32,6 +34,8 @@ def run(plan: Plan, *, partial: Path | None, progress: Progress) -> Iterator[lis
     """Yield the rows of the plan, one SAE at a time."""
     for failure in plan.failures:
         yield _not_loaded(plan, failure)
+    for cell in plan.unreadable:
+        yield [cell.failed("error", cell.problem)]
     for data, cells in plan.passes().items():
         yield from _weights(cells) if not data else _stream(data, cells, partial, progress)
 
@@ -62,38 +66,50 @@ def _weights_cell(cell: Cell, weights: Weights) -> list[Row]:
 def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
     groups = _by_sae(cells)
     tasks = [Task(own[0].sae, [cell.metric for cell in own]) for own in groups]
-    model, corpus = cells[0].model, cells[0].corpus
-    assert corpus is not None
+    model, dataset = cells[0].model, cells[0].data
+    assert dataset is not None
+    for task in tasks:
+        task.collectors = items.collectors(task, dataset.corpus)
+    budget = token_budget(model.device, [task.sae for task in tasks])
     checkpoint = Checkpoint(partial, _key(cells)) if partial else None
     stream = Pass(
         model,
-        corpus,
+        dataset.corpus,
         tasks,
-        budget=token_budget(model.device, [task.sae for task in tasks]),
+        means=items.means(tasks, dataset.corpus, model),
+        budget=budget,
         checkpoint=checkpoint,
         progress=lambda share: progress.advanced(data, share),
     )
-    stream.run()
+    if stream.wanted:
+        stream.run()
+    shared = items.Shared(model, dataset, stream.means, stream.budget, [task.sae for task in tasks])
     for own, task in zip(groups, tasks, strict=True):
-        _items(own, task)
-        yield _rows_of(own, task, stream.shared[task.sae.hook_out])
+        _items(task, shared)
+        yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))
+        task.collectors.clear()
     if checkpoint:
         checkpoint.remove()
 
 
-def _items(cells: list[Cell], task: Task) -> None:
-    """Take the items metrics of one SAE from what the pass has pooled."""
-    if task.pool is None or task.failure:
+def _items(task: Task, shared: items.Shared) -> None:
+    """Take the items metrics of one SAE from what the pass has collected."""
+    wanted = [(metric, tally) for metric, tally in zip(task.metrics, task.tallies, strict=True) if metric.kind == "items"]
+    if not wanted or task.failure:
         return
-    corpus = cells[0].corpus
-    assert corpus is not None
-    pooled = task.pool.pooled(corpus, task.sae.d_sae)
-    documents = torch.arange(pooled.codes.n)
-    for metric, tally in zip(task.metrics, task.tallies, strict=True):
-        if metric.kind == "items":
-            began = time.perf_counter()
-            outcome = reduced(metric, {PooledCodes: pooled}, documents, len(documents))
-            tally.take(outcome, time.perf_counter() - began)
+    began = time.perf_counter()
+    try:
+        given = items.inputs(task, shared)
+    except (NotApplicable, RuntimeError, ValueError, TypeError, IndexError) as error:
+        status = "not_applicable" if isinstance(error, NotApplicable) else "error"
+        for _, tally in wanted:
+            tally.failure = (status, str(error))
+        return
+    task.spend(time.perf_counter() - began)
+    for metric, tally in wanted:
+        began = time.perf_counter()
+        outcome = reduced(metric, given, None, 0)
+        tally.take(outcome, time.perf_counter() - began)
 
 
 def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> list[Row]:

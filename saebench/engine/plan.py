@@ -13,10 +13,10 @@ from saebench.metric import Metric
 from saebench.results import Row
 
 if TYPE_CHECKING:
-    from saebench.data.corpus import Corpus
+    from saebench.data.datasets import Dataset
     from saebench.models import Subject
     from saebench.saes import SparseCoder
-    from saebench.suite import Suite, TextSpec
+    from saebench.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Plan:
     Attributes:
         cells: What is to be run.
         cached: Rows of cells that a store holds already.
+        unreadable: Cells whose data could not be read.
         failures: SAEs that could not be loaded.
     """
 
@@ -43,13 +44,14 @@ class Plan:
     metrics: list[Metric]
     cells: list[Cell] = field(default_factory=list)
     cached: list[Row] = field(default_factory=list)
+    unreadable: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def passes(self) -> dict[str, list[Cell]]:
         """The cells of each corpus, which share one pass; those of the weights stand under ""."""
         grouped: dict[str, list[Cell]] = {}
         for cell in self.cells:
-            grouped.setdefault(cell.corpus.name if cell.corpus else "", []).append(cell)
+            grouped.setdefault(cell.data.name if cell.data else "", []).append(cell)
         return grouped
 
     def describe(self) -> dict[str, Any]:
@@ -59,6 +61,7 @@ class Plan:
             "model": self.model.name,
             "cached": len({row.signature for row in self.cached}),
             "to_run": len(self.cells),
+            "unreadable": sorted({f"{cell.metric.data}: {cell.problem}" for cell in self.unreadable}),
             "failed_to_load": [{"sae": f.name, "reason": f.reason} for f in self.failures],
             "passes": [_pass(name, cells) for name, cells in self.passes().items()],
         }
@@ -69,7 +72,7 @@ def make_plan(
     suite: Suite,
     metrics: Sequence[Metric],
     saes: Iterable[SparseCoder],
-    corpora: Mapping[str, Corpus],
+    data: Mapping[str, Dataset | str],
     finished: Mapping[str, list[Row]],
     *,
     seed: int,
@@ -79,14 +82,17 @@ def make_plan(
 
     Args:
         saes: Coders; their role says which of them are nulls and baselines.
+        data: Data by name, or why it could not be read.
         finished: Rows by signature of the cells that need not run again.
     """
     plan = Plan(model, suite, list(metrics), failures=list(failures))
-    corpus = next(iter(corpora.values()), None)
     for sae in saes:
         for metric in metrics:
-            data = None if metric.kind == "weights" else corpus
-            cell = Cell(sae, metric, model, data, suite.name, seed)
+            given = data[metric.data] if metric.data else None
+            if isinstance(given, str):
+                plan.unreadable.append(Cell(sae, metric, model, None, suite.name, seed, problem=given))
+                continue
+            cell = Cell(sae, metric, model, given, suite.name, seed)
             done = finished.get(cell.signature)
             if done:
                 plan.cached += done
@@ -114,21 +120,30 @@ def chosen_metrics(suite: Suite, names: Sequence[str] | None) -> list[Metric]:
     return metrics
 
 
-def chosen_data(suite: Suite, data: Mapping[str, Any] | None) -> dict[str, tuple[Any, TextSpec]]:
-    """Source and limits of each of the suite's corpora, with the caller's in place of the suite's.
+def chosen_data(
+    suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[Metric]
+) -> dict[str, tuple[Any, Any]]:
+    """Source and spec of the data that metrics ask for, with the caller's in place of the suite's.
 
     Raises:
-        UserError: Data under a name that the suite does not use.
+        UserError: Data under a name that nothing asks for.
     """
-    from saebench.suite import TextSpec
+    from saebench.data.datasets import ASIDE, spec_types
+    from saebench.suite import data_spec
 
-    known = suite.data or {"text": TextSpec()}
-    chosen: dict[str, tuple[Any, TextSpec]] = {name: (spec.source, spec) for name, spec in known.items()}
+    types = spec_types()
+    asked = dict.fromkeys(metric.data for metric in metrics if metric.data)
+    wanted = [name for first in asked for name in (first, *ASIDE.get(first, ()))] or ["text"]
+    for name in wanted:
+        if name not in types:
+            raise unknown("data name", name, types)
+    known = {name: suite.data[name] if name in suite.data else types[name]() for name in wanted}
+    chosen: dict[str, tuple[Any, Any]] = {name: (spec.source, spec) for name, spec in known.items()}
     for name, given in (data or {}).items():
         if name not in known:
             raise unknown(f"data name of suite {suite.name!r}", name, known)
         if isinstance(given, Mapping):
-            spec = TextSpec.model_validate({**known[name].model_dump(), **given})
+            spec = data_spec(name, {**known[name].model_dump(), **given}, "the data given")
             chosen[name] = (spec.source, spec)
         else:
             chosen[name] = (given, known[name])

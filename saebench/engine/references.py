@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from saebench.data.corpus import build_corpus
 from saebench.engine.batches import Batcher
 from saebench.errors import UserError
 
@@ -19,12 +20,45 @@ if TYPE_CHECKING:
     from saebench.saes import Recipe, SparseCoder
     from saebench.suite import Suite
 
-_FIT_TOKENS = 20_000
-"""Tokens that a baseline is fitted on, spread evenly over the corpus."""
+FIT_TOKENS = 20_000
+"""Tokens that a baseline is fitted on."""
+_FEWEST = 2_000
+"""With fewer tokens left of a text than this, the scored text itself is fitted to, and the rows say so."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The text that nulls and baselines are fitted to.
+
+    Attributes:
+        corpus: Documents that are not scored, where there are any left.
+        warning: What is to be said where there are none.
+    """
+
+    corpus: Corpus
+    warning: str = ""
+
+
+def fitting_text(
+    corpora: Mapping[str, Corpus], sources: Mapping[str, tuple[Any, Any]], model: Subject, *, offline: bool
+) -> Fitting | None:
+    """The documents of the text that follow the scored ones; without a text, the first of the other data."""
+    if "text" not in corpora:
+        first = next(iter(corpora.values()), None)
+        return None if first is None else Fitting(first)
+    corpus, (source, spec) = corpora["text"], sources["text"]
+    more = spec.model_copy(update={"tokens": FIT_TOKENS, "documents": corpus.read + FIT_TOKENS // 10})
+    try:
+        rest = build_corpus("fit", source, more, model, offline=offline, after=corpus.read)
+    except UserError:
+        rest = None
+    if rest is None or rest.content < _FEWEST:
+        return Fitting(corpus, "fitted to the scored text itself: no other documents are left of it")
+    return Fitting(rest)
 
 
 def references(
-    suite: Suite, saes: Iterable[SparseCoder], model: Subject, corpora: Mapping[str, Corpus], seed: int
+    suite: Suite, saes: Iterable[SparseCoder], model: Subject, fitting: Fitting | None, seed: int
 ) -> list[SparseCoder]:
     """The suite's null and baseline for each output hook of the SAEs.
 
@@ -35,14 +69,14 @@ def references(
 
     wanted = [ref for ref in (suite.references.null, suite.references.baseline) if ref]
     recipes = [load_sae(ref, seed=seed) for ref in wanted]
-    return fitted(recipes, list(saes), model, corpora, clip=True)
+    return fitted(recipes, list(saes), model, fitting, clip=True)
 
 
 def fitted(
     recipes: Iterable[Recipe],
     saes: list[SparseCoder],
     model: Subject,
-    corpora: Mapping[str, Corpus],
+    fitting: Fitting | None,
     *,
     clip: bool = False,
 ) -> list[SparseCoder]:
@@ -58,7 +92,6 @@ def fitted(
     widths: dict[str, int] = {}
     for sae in saes:
         widths[sae.hook_out] = max(sae.d_sae, widths.get(sae.hook_out, 0))
-    corpus = next(iter(corpora.values()), None)
     samples: dict[str, Tensor] = {}
     for recipe in recipes:
         hooks = [recipe.hook] if recipe.hook else list(widths)
@@ -66,22 +99,24 @@ def fitted(
             raise UserError(
                 f"At which hook? {recipe.name!r} stands alone: pass --hook, such as blocks.2.hook_resid_post."
             )
-        if corpus is None:
+        if fitting is None:
             continue
         for hook in hooks:
             if hook not in samples:
-                samples[hook] = activations(model, hook, corpus)
+                samples[hook] = activations(model, hook, fitting.corpus)
             room = samples[hook].shape[-1] if recipe.kind == "pca" else widths.get(hook, samples[hook].shape[-1])
             if clip and recipe.k and recipe.k > room:
                 recipe = replace(recipe, k=room, name=f"{recipe.kind}-{room}")
             coder = recipe.fit(samples[hook], hook=hook, width=widths.get(hook))
             if len(hooks) > 1:
                 coder = coder.replace(name=f"{coder.name} at {hook}")
+            if fitting.warning:
+                coder = coder.replace(warnings=[*coder.warnings, fitting.warning])
             made.append(coder.to(device=model.device))
     return made
 
 
-def activations(model: Subject, hook: str, corpus: Corpus, most: int = _FIT_TOKENS) -> Tensor:
+def activations(model: Subject, hook: str, corpus: Corpus, most: int = FIT_TOKENS) -> Tensor:
     """Activations at a hook on rows spread evenly over the corpus, `[tokens, d]`, about `most` tokens."""
     batcher = Batcher(corpus, model.device)
     step = max(1, corpus.content // most)

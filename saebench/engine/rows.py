@@ -14,6 +14,7 @@ from saebench.results import Row, bootstrap, provenance
 
 if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
+    from saebench.data.datasets import Dataset
     from saebench.models import Subject
     from saebench.saes import SparseCoder
 
@@ -25,15 +26,22 @@ class Cell:
     Attributes:
         sae: The coder.
         metric: With its effective settings.
-        corpus: None for a metric of the weights.
+        data: What it is taken on; None for a metric of the weights.
+        problem: Why its data could not be read, if it could not.
     """
 
     sae: SparseCoder
     metric: Metric
     model: Subject
-    corpus: Corpus | None
+    data: Dataset | None
     suite: str
     seed: int
+    problem: str = ""
+
+    @property
+    def corpus(self) -> Corpus | None:
+        """The token rows of its data."""
+        return self.data.corpus if self.data else None
 
     @property
     def signature(self) -> str:
@@ -45,6 +53,8 @@ class Cell:
             f"sae:{sae.name}#{sae.fingerprint}",
             f"hook:{sae.hook_in}" + ("" if sae.hook_in == sae.hook_out else f">{sae.hook_out}"),
         ]
+        if self.problem:
+            parts.append(f"data:{self.metric.data}|not read")
         if corpus is not None:
             parts.append(f"data:{corpus.name}#{corpus.hash}|tokens:{corpus.content}|context:{corpus.context}")
         return "|".join([*parts, f"dtype:{self.dtype}", f"seed:{self.seed}"])
@@ -85,7 +95,7 @@ class Cell:
                 slice=name,
                 slices_total=len(names),
                 sums=_of_slice(fields, place, len(names)),
-                warnings=list(warnings),
+                warnings=[*warnings, *tally.notes],
                 seconds=round(tally.seconds + seconds, 4),
                 **estimate.columns(place),
             )

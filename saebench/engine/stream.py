@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ from saebench.engine.accumulate import Fields, Tally, add_fields, by_unit, out_o
 from saebench.engine.batches import Batch, Batcher, frequencies
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.losses import CleanPredictions
-from saebench.engine.pooling import Pool
-from saebench.inputs import Activity, Losses, PooledCodes, Reconstruction, TokenInfo
+from saebench.engine.pooling import Collector, Means
+from saebench.inputs import Activity, Losses, Reconstruction, TokenInfo
 from saebench.metric import Metric, Sums
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Task:
         sae: The coder.
         metrics: Stream and items metrics.
         tallies: Their sums, in the same order.
+        collectors: What items metrics need of the pass, by name.
         failure: Why the SAE itself could not be run, if it could not.
         seconds: Time spent on encode, decode and resumed forwards.
     """
@@ -41,14 +42,12 @@ class Task:
     sae: SparseCoder
     metrics: list[Metric]
     tallies: list[Tally] = field(default_factory=list)
-    pool: Pool | None = None
+    collectors: dict[str, Collector] = field(default_factory=dict)
     failure: str | None = None
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.tallies = [Tally() for _ in self.metrics]
-        if self.wants(PooledCodes):
-            self.pool = Pool()
 
     def fail(self, reason: str) -> None:
         """Give the SAE up."""
@@ -71,6 +70,7 @@ class Pass:
     """One run of a model over a corpus for any number of SAEs and metrics.
 
     Args:
+        means: Pooled activations that are wanted, by hook.
         budget: Tokens in a batch, padding included; halved whenever memory runs out. The results do not
             depend on it.
         checkpoint: Where the sums so far are kept, so that a killed pass goes on from there.
@@ -83,12 +83,14 @@ class Pass:
         corpus: Corpus,
         tasks: list[Task],
         *,
+        means: Mapping[str, Sequence[Means]] | None = None,
         budget: int,
         checkpoint: Checkpoint | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.model, self.corpus, self.tasks = model, corpus, tasks
         self.budget = budget
+        self.means = means or {}
         self._checkpoint = checkpoint
         self._progress = progress
         self._units = int(corpus.blocks[-1]) + 1
@@ -96,10 +98,16 @@ class Pass:
         self._frequency = frequencies(corpus, model.vocab_size, model.device)
         self._hooks = sorted({hook for task in tasks for hook in (task.sae.hook_in, task.sae.hook_out)})
         self._losses = any(task.wants(Losses) for task in tasks)
-        self.shared: dict[str, Fields] = {hook: {} for hook in {task.sae.hook_out for task in tasks}}
+        streamed = {task.sae.hook_out for task in tasks if task.stream()}
+        self.shared: dict[str, Fields] = {hook: {} for hook in streamed}
         self._totals: dict[str, Fields] = {hook: {} for hook in self.shared}
         self._domains = sorted(set(corpus.domains))
         self._ablations: dict[str, Ablation] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be taken of the pass."""
+        return bool(self.means) or any(task.stream() or task.collectors for task in self.tasks)
 
     def run(self) -> None:
         """Run the pass; afterwards the tallies and `shared` hold the sums."""
@@ -138,9 +146,12 @@ class Pass:
         run = self.model.forward(batch.tokens, self._hooks, final=self._losses)
         clean = None if run.final is None else CleanPredictions(self.model, run.final, batch)
         additions = self._references(batch, run, clean)
+        for hook, means in self.means.items():
+            acts = run.acts[hook][batch.valid]
+            additions += [wanted.adder(acts, batch) for wanted in means]
         info = self._info(batch)
         for task in self.tasks:
-            if task.failure is None and (task.stream() or task.pool):
+            if task.failure is None and (task.stream() or task.collectors):
                 additions += self._task(task, batch, run, clean, info)
         return additions
 
@@ -172,8 +183,7 @@ class Pass:
             return [partial(task.fail, f"the SAE failed on a batch: {type(error).__name__}: {error}")]
         views[TokenInfo] = info
         additions.append(partial(task.spend, time.perf_counter() - began))
-        if task.pool is not None:
-            additions.append(task.pool.adder(views[Activity].codes, batch.document))
+        additions += [collector.adder(views[Activity].codes, batch) for collector in task.collectors.values()]
         additions += [self._metric(metric, tally, views, batch) for metric, tally in task.stream()]
         return additions
 
@@ -224,8 +234,8 @@ class Pass:
             self.shared[hook] = shared
 
     def _restore(self) -> int:
-        return self._checkpoint.restore(self.tasks, self._totals) if self._checkpoint else 0
+        return self._checkpoint.restore(self.tasks, self._totals, self.means) if self._checkpoint else 0
 
     def _save(self, start: int) -> None:
         if self._checkpoint:
-            self._checkpoint.save(start, self.tasks, self._totals, last=start == len(self._batcher.order))
+            self._checkpoint.save(start, self.tasks, self._totals, self.means, last=start == len(self._batcher.order))

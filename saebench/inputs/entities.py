@@ -70,7 +70,7 @@ class EntityCodes(Memo):
     Attributes:
         model: The frozen model on the prompts.
         codes: Codes at the entity's last token, `[prompts, d_sae]`.
-        y_hat: What the SAE reconstructs there, `[prompts, d_out]`; y - y_hat is its error.
+        y_hat: What the SAE reconstructs there, `[prompts, d_out]`; `model.y - y_hat` is its error.
         sae: The coder: `sae.decode(codes)` takes dense `[n, d_sae]` too, and `sae.decode(.., ctx=codes.ctx)`.
     """
 

@@ -19,7 +19,7 @@ from saebench.models import sites as at
 from saebench.models.anatomy import Block, dissect, projection_width, text_config
 from saebench.models.fingerprint import content_hash
 from saebench.models.sites import Site
-from saebench.models.subject import Run, Subject
+from saebench.models.subject import Run, Subject, wants_grad
 from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
 
 
@@ -220,7 +220,7 @@ class HFSubject(Subject):
         assert point is not None
         checks: list[Callable[[], int]] = []
         got: list[Tensor] = []
-        with operate(self.model) as op:
+        with operate(self.model, grad=wants_grad(value)) as op:
             if kind in at.RESIDUAL:
                 checks.append(self._enter(op, site.layer + (kind == at.RESID_POST), value))
             elif start is not None:
@@ -261,7 +261,7 @@ class HFSubject(Subject):
     def logits(self, hidden: Tensor) -> Tensor:
         shape = hidden.shape
         batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, shape[-1])
-        with operate(self.model) as op:
+        with operate(self.model, grad=wants_grad(hidden)) as op:
             op.swap(self._anatomy.trunk, lambda original: _Trunk(original, batch))
             output = self._call(op, torch.zeros((1, 1), dtype=torch.long, device=self.device))
         logits = output.logits if hasattr(output, "logits") else output[0]
@@ -296,5 +296,5 @@ def _nothing(*_: Any) -> None:
 
 
 def _finish(take: Callable[[Tensor], None], tensor: Tensor) -> None:
-    take(tensor.detach())
+    take(tensor)
     raise Stop

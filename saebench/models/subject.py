@@ -37,8 +37,8 @@ class Subject(ABC):
     """A causal language model as the harness sees it.
 
     Rows are right-padded and no attention mask is ever given: in a causal model, padding after a
-    token cannot move it. The model is put in evaluation mode while it runs, gradients are off, and
-    it is handed back exactly as it was: modules, hooks and modes, after an exception too.
+    token cannot move it. The model is put in evaluation mode while it runs, its weights get no
+    gradients, and it is handed back exactly as it was: modules, hooks and modes, after an exception too.
 
     Attributes:
         name: Label in tables: hub id, directory name, or class name.
@@ -171,6 +171,7 @@ class Subject(ABC):
             run: A run of this model that kept the hook.
             hook: Name of the hook.
             value: New activation `[batch, length, width]`. The clean one gives the clean result bit for bit.
+                Where it requires gradients they flow to it, and to nothing of the model.
 
         Returns:
             Hidden states after the final norm, `[batch, length, d_model]`.
@@ -185,7 +186,7 @@ class Subject(ABC):
         if value.shape != clean.shape:
             raise UserError(f"Value for {hook!r} has shape {list(value.shape)}, expected {list(clean.shape)}.")
         self._prove(site)
-        return self._resume(run, site, value.detach().to(device=clean.device, dtype=clean.dtype))
+        return self._resume(run, site, value.to(device=clean.device, dtype=clean.dtype))
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
@@ -257,3 +258,8 @@ class Subject(ABC):
 
     def __repr__(self) -> str:
         return f"<Subject {self.name}: {self.architecture}, {self.n_layers} layers, d_model {self.d_model}>"
+
+
+def wants_grad(tensor: Tensor) -> bool:
+    """Whether what is computed from a tensor is to be differentiated."""
+    return tensor.requires_grad and torch.is_grad_enabled()

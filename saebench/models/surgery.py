@@ -140,15 +140,22 @@ class Surgery:
 
 
 @contextmanager
-def operate(model: nn.Module) -> Iterator[Surgery]:
+def operate(model: nn.Module, *, grad: bool = False) -> Iterator[Surgery]:
     """Change a model for a while: one thread at a time, gradients and autocast off, in evaluation mode.
 
     On leaving, also by an exception, every hook is removed, every module is back in its place, and
     modules that were training train again.
+
+    Args:
+        grad: Let gradients flow through the model to what is put into it; its weights are frozen meanwhile.
     """
     with _LOCKS_GUARD:
         lock = _LOCKS.setdefault(model, threading.RLock())
-    with lock, torch.no_grad(), ExitStack() as undo:
+    with lock, torch.set_grad_enabled(grad), ExitStack() as undo:
+        if grad:
+            trainable = [p for p in model.parameters() if p.requires_grad]
+            undo.callback(_set_trainable, trainable, True)
+            _set_trainable(trainable, False)
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 undo.enter_context(torch.autocast(kind, enabled=False))
@@ -178,6 +185,11 @@ def _unpack(output: Any) -> Tensor:
 
 def _pack(value: Tensor, arity: int) -> Any:
     return value if arity == 0 else (value, *[None] * (arity - 1))
+
+
+def _set_trainable(parameters: list[nn.Parameter], trainable: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(trainable)
 
 
 def _set_training(modules: list[nn.Module], mode: bool) -> None:

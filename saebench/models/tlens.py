@@ -12,7 +12,7 @@ from torch import Tensor
 from saebench.errors import UserError
 from saebench.models import sites as at
 from saebench.models.sites import Site, name_of
-from saebench.models.subject import Run, Subject
+from saebench.models.subject import Run, Subject, wants_grad
 from saebench.models.surgery import Point, Stop, Surgery, operate
 
 _FINAL = Point("unembed", "in")
@@ -91,10 +91,10 @@ class HookedSubject(Subject):
         fired = None
 
         def finish(tensor: Tensor) -> None:
-            got.append(tensor.detach())
+            got.append(tensor)
             raise Stop
 
-        with operate(self.model) as op:
+        with operate(self.model, grad=wants_grad(value)) as op:
             op.read(_FINAL, finish)
             if site.kind == at.RESID_POST:
                 self._call(op, value, start_at_layer=site.layer + 1)
@@ -112,7 +112,7 @@ class HookedSubject(Subject):
 
     def logits(self, hidden: Tensor) -> Tensor:
         batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, hidden.shape[-1])
-        with torch.no_grad():
+        with operate(self.model, grad=wants_grad(hidden)):
             logits = self.model.unembed(batch)
             cap = float(self._config().output_logits_soft_cap or -1.0)
             logits = cap * torch.tanh(logits / cap) if cap > 0 else logits

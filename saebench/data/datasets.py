@@ -1,0 +1,176 @@
+"""The data of a suite by name: what its specs look like, what they stand for by default, and how they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saebench.data.corpus import Corpus, build_corpus, item_corpus, tokenised, truncated
+from saebench.data.texts import Text
+from saebench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from saebench.data.specs import LabelledSpec
+    from saebench.models import Subject
+
+ASIDE: Mapping[str, tuple[str, ...]] = {"questions": ("forget", "retain")}
+"""Texts that belong to the items of another name."""
+
+_DEFAULTS: Mapping[str, tuple[str, str]] = {
+    "text": ("world", "hf:Skylion007/openwebtext"),
+    "probing": ("world", "saebench"),
+    "last_token": ("world", "sae-probes"),
+    "words": ("world", "vocabulary"),
+    "entities": ("world", "saebench"),
+    "questions": ("world", "wmdp-bio"),
+    "forget": ("world:forget", ""),
+    "retain": ("world:retain", "hf:Salesforce/wikitext"),
+}
+"""What `source: default` stands for: for the world's own model, and for any other."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Token rows of one name, with what is known of them.
+
+    Attributes:
+        name: `text`, `probing`, `words` ...
+        corpus: The rows; for items one row and one document an item.
+        items: Labels, splits, answers; None for plain text.
+        aside: Texts that the items' metrics need as well.
+    """
+
+    name: str
+    corpus: Corpus
+    items: Any = None
+    aside: Mapping[str, Corpus] = field(default_factory=dict)
+
+
+def spec_types() -> dict[str, type[BaseModel]]:
+    """The keys of each data name of a suite, as a pydantic model."""
+    from saebench.data.prompt_specs import EntitySpec, QuestionSpec, WordSpec
+    from saebench.data.specs import LabelledSpec
+    from saebench.suite import TextSpec
+
+    return {
+        "text": TextSpec,
+        "probing": LabelledSpec,
+        "last_token": LabelledSpec,
+        "words": WordSpec,
+        "entities": EntitySpec,
+        "questions": QuestionSpec,
+        "forget": TextSpec,
+        "retain": TextSpec,
+    }
+
+
+def resolved(name: str, source: Any, model_name: str) -> Any:
+    """The source that `default` stands for.
+
+    Raises:
+        UserError: There is no default for this data and model.
+    """
+    if not (isinstance(source, str) and source == "default"):
+        return source
+    if name not in _DEFAULTS:
+        raise unknown("data name", name, _DEFAULTS)
+    found = _DEFAULTS[name][model_name != "world"]
+    if not found:
+        from saebench.data.wmdp import how_to_get
+
+        raise UserError(f"Data {name!r} has no default for model {model_name!r}: {how_to_get()}")
+    return found
+
+
+def load_dataset(
+    name: str,
+    source: Any,
+    spec: Any,
+    model: Subject,
+    *,
+    seed: int,
+    offline: bool = False,
+    aside: Mapping[str, tuple[Any, Any]] | None = None,
+) -> Dataset:
+    """Read and tokenise the data of a name.
+
+    Args:
+        spec: The model of `spec_types()[name]`.
+        seed: Of splits and draws.
+        aside: Source and spec of the texts that belong to it.
+
+    Raises:
+        UserError: Not found, unreadable, or not fit for its use; the message says what to change.
+    """
+    source = resolved(name, source, model.name)
+    if name in ("probing", "last_token"):
+        return _labelled(name, source, spec, model, seed, offline)
+    if name == "words":
+        from saebench.data.words_reader import read_words
+
+        words = read_words(source, spec, model, seed=seed, offline=offline)
+        at = [len(row) - 1 for row in words.rows]
+        return Dataset(name, _items(name, words, model, source, at), words)
+    if name == "entities":
+        from saebench.data.facts_reader import read_facts
+
+        facts = read_facts(source, spec, model, seed=seed, offline=offline)
+        return Dataset(name, _items(name, facts, model, source, facts.position), facts)
+    if name == "questions":
+        from saebench.data.questions_reader import read_questions
+
+        beside = {
+            other: build_corpus(other, resolved(other, given, model.name), keys, model, offline=offline)
+            for other, (given, keys) in (aside or {}).items()
+        }
+        questions = read_questions(source, spec, model, seed=seed, offline=offline)
+        about = "".join(corpus.hash for corpus in beside.values())
+        return Dataset(name, _items(name, questions, model, source, None, about), questions, beside)
+    return Dataset(name, build_corpus(name, source, spec, model, offline=offline))
+
+
+def _items(name: str, items: Any, model: Subject, source: Any, at: Any, about: str = "") -> Corpus:
+    return item_corpus(name, items.rows, model.special_ids, source=str(source), at=at, about=digest(items) + about)
+
+
+def _labelled(name: str, source: Any, spec: LabelledSpec, model: Subject, seed: int, offline: bool) -> Dataset:
+    from saebench.data.labelled_reader import read_labelled
+
+    labelled = read_labelled(source, spec, seed=seed, offline=offline)
+    texts = (Text(text=text) for text in labelled.texts)
+    rows = [truncated(ids, spec, model) for _, ids in tokenised(texts, model, name)]
+    corpus = item_corpus(name, rows, model.special_ids, source=str(source), about=digest(labelled))
+    return Dataset(name, corpus, labelled)
+
+
+def digest(value: Any) -> str:
+    """Content hash of dataclasses, tuples, mappings and arrays, 16 hex digits."""
+    state = hashlib.blake2b(digest_size=8)
+    _feed(state, value)
+    return state.hexdigest()
+
+
+def _feed(state: Any, value: Any) -> None:
+    if dataclasses.is_dataclass(value):
+        for entry in dataclasses.fields(value):
+            _feed(state, getattr(value, entry.name))
+    elif isinstance(value, np.ndarray):
+        state.update(f"{value.dtype.str}{value.shape}".encode())
+        state.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            _feed(state, key)
+            _feed(state, entry)
+    elif isinstance(value, (tuple, list)):
+        state.update(f"[{len(value)}".encode())
+        for entry in value:
+            _feed(state, entry)
+    else:
+        state.update(f"{value!r};".encode())
