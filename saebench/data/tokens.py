@@ -42,7 +42,8 @@ class Encoder:
     def __init__(self, model: Subject, *, prepend_bos: bool = True) -> None:
         if model.tokenizer is None:
             raise UserError(
-                f"Prompts are text, but model {model.name!r} has no tokenizer: pass one to load_model(..., tokenizer=...)."
+                f"Prompts are text, but model {model.name!r} has no tokenizer: "
+                "pass one to load_model(..., tokenizer=...)."
             )
         self.model = model
         self.tokenizer: Any = model.tokenizer
