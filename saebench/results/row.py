@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -140,9 +141,17 @@ class Row:
 
 
 def encode_array(array: Any) -> dict[str, Any]:
-    """Shape and base64 of the little-endian float64 bytes: bit-exact, NaN and -0.0 included."""
+    """Shape and base64 of the little-endian float64 bytes: bit-exact, NaN and -0.0 included.
+
+    Where it saves a quarter or more the bytes are kept deflated (`z8`), all first bytes of the numbers before all
+    second ones: counts become a tenth as long.
+    """
     values = np.asarray(array, dtype="<f8")
-    return {"shape": list(values.shape), "f8": base64.b64encode(values.tobytes()).decode("ascii")}
+    plain_bytes = values.tobytes()
+    planes = np.frombuffer(plain_bytes, np.uint8).reshape(-1, 8).T.tobytes()
+    packed = zlib.compress(planes, 6)
+    kind, kept = ("z8", packed) if len(packed) < 0.75 * len(plain_bytes) else ("f8", plain_bytes)
+    return {"shape": list(values.shape), kind: base64.b64encode(kept).decode("ascii")}
 
 
 def decode_array(stored: Any) -> np.ndarray:
@@ -154,9 +163,16 @@ def decode_array(stored: Any) -> np.ndarray:
     if not isinstance(stored, Mapping):
         return np.asarray(stored, dtype=np.float64)
     try:
-        data = base64.b64decode(stored["f8"], validate=True)
+        if "z8" in stored:
+            size = 8 * math.prod(stored["shape"])
+            planes = zlib.decompressobj().decompress(base64.b64decode(stored["z8"], validate=True), size + 1)
+            if len(planes) != size:
+                raise ValueError(f"sums are damaged: {len(planes)} bytes do not fill the shape {stored['shape']}")
+            data = np.frombuffer(planes, np.uint8).reshape(8, -1).T.tobytes()
+        else:
+            data = base64.b64decode(stored["f8"], validate=True)
         return np.frombuffer(data, dtype="<f8").reshape(stored["shape"]).astype(np.float64)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, zlib.error) as error:
         raise ValueError(f"sums are damaged: {error!r}") from error
 
 

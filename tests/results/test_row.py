@@ -77,6 +77,22 @@ def test_sums_are_bit_exact(array: np.ndarray) -> None:
     assert back.tobytes() == array.tobytes()
 
 
+@pytest.mark.parametrize("shape", [(128,), (128, 3), (0,)])
+def test_counts_are_kept_short_and_exact(shape: tuple[int, ...]) -> None:
+    counts = np.random.default_rng(0).integers(0, 9, shape).astype(float)
+    kept = encode_array(counts)
+    assert decode_array(kept).tobytes() == counts.tobytes()
+    if counts.size:
+        assert len(kept["z8"]) < counts.nbytes / 5
+
+
+def test_a_small_line_cannot_unpack_to_a_large_array() -> None:
+    kept = encode_array(np.zeros(100_000))
+    for wrong in (2**20, 10):
+        with pytest.raises(ValueError, match="do not fill the shape"):
+            decode_array({**kept, "shape": [wrong]})
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_values_are_exact(value: float) -> None:
     back = Row.from_json(Row(sae="a", metric="m", value=value).to_json()).value
