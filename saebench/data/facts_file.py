@@ -77,7 +77,7 @@ def _ravel(file: Path) -> FactTable:
     known = tuple(sorted({a for values in facts.values() for a in values} & set(made)))
     return FactTable(
         type_,
-        {entity: {a: str(v) for a, v in values.items()} for entity, values in facts.items()},
+        {entity: {a: str(v) for a, v in values.items() if v is not None} for entity, values in facts.items()},
         known,
         lambda entity, attribute: _about(entity, made[attribute]),
     )

@@ -54,8 +54,9 @@ class Drill:
 
         def make(word: str) -> Sequence[Passage]:
             rng = generator(seed, "words", "first_letter", word)
-            drawn = rng.choice(len(pool), min(count + 1, len(pool)), replace=False) if count else ()
-            examples = [pool[i] for i in drawn if pool[i].strip().lower() != word.strip().lower()][:count]
+            drawn = rng.choice(len(pool), min(count + 1, len(pool)), replace=False).tolist() if count else []
+            chosen: list[str] = [pool[int(i)] for i in drawn]
+            examples = [example for example in chosen if example.strip().lower() != word.strip().lower()][:count]
             lines = [before + example + _filled(after, example) + self.separator for example in examples]
             return [Passage(self.lead + "".join(lines) + before, word, after.partition("{letter}")[0].rstrip())]
 
