@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from saebench import registry
 from saebench.errors import UserError, nearest
@@ -87,6 +87,7 @@ def _metric(metric: Metric) -> str:
         "interval over": metric.units if metric.units != "none" else "nothing (no interval)",
         "settings": ", ".join(f"{k}={v}" for k, v in metric.settings.items()) or "-",
         "signature": metric.signature,
+        **({"caution": metric.caution} if metric.caution else {}),
     }
     return "\n".join([metric.name, "", metric.doc, "", *(f"{name:14} {value}" for name, value in facts.items())])
 
@@ -97,19 +98,27 @@ def _cost(metric: Metric) -> str:
         return "no pass: weights only"
     if "Losses" in names:
         return "shared pass, and one forward resumed from the hook for each SAE"
+    if "QuestionRuns" in names:
+        return "a pass over each of two texts and the questions, and one forward resumed for each SAE and setting"
+    if "EntityCodes" in names:
+        return "shared pass, and forwards and backwards resumed from the hook to fit a mask for each SAE"
     return "shared pass: one forward of the model, one encode for each SAE"
 
 
 def _suite(suite: Suite) -> str:
-    data = [
-        f"  {name}: {spec.source}, {spec.tokens or 'all'} tokens, context {spec.context}"
-        for name, spec in suite.data.items()
-    ]
+    data = [f"  {name}: {_data(spec)}" for name, spec in suite.data.items()]
     metrics = [f"  {metric.signature}: {metric.summary}" for metric in suite.metrics()]
     references = f"null {suite.references.null or '-'}, baseline {suite.references.baseline or '-'}"
     return "\n".join(
         [suite.name, "", suite.summary, "", "data", *data, "metrics", *metrics, "references", f"  {references}"]
     )
+
+
+def _data(spec: Any) -> str:
+    """The source, and the keys that are not what they are by default."""
+    fields = type(spec).model_fields
+    keys = {k: v for k, v in spec.model_dump().items() if k != "source" and v != fields[k].default}
+    return ", ".join([spec.source, *(f"{k} {v}" for k, v in keys.items())])
 
 
 def _sae(sae: SparseCoder) -> str:

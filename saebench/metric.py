@@ -78,6 +78,7 @@ class Metric:
         inputs: Input types by parameter name.
         settings: Keyword settings with their values.
         summary: First line of the docstring.
+        caution: What a reader of a board should know before trusting the column; "" for nothing.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Metric:
         units: Units = "documents",
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        caution: str = "",
     ) -> None:
         self.rows = rows
         self.name = name or rows.__name__
@@ -101,6 +103,7 @@ class Metric:
         self.best = best
         self.bounds = bounds
         self.units: Units = units
+        self.caution = caution
         self.doc = inspect.getdoc(rows) or ""
         self.summary = self.doc.split("\n", 1)[0]
         self.inputs, defaults = _signature(rows)
@@ -155,7 +158,8 @@ class Metric:
                 raise unknown(f"setting of metric {self.name!r}", key, self.settings)
         twin = Metric.__new__(Metric)
         twin.__dict__.update(self.__dict__)
-        twin.settings = {**self.settings, **changes}
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
+        twin.settings = {**self.settings, **given}
         return twin
 
     @property
@@ -191,6 +195,7 @@ def metric(
     bounds: tuple[float | None, float | None] = (None, None),
     units: Units = "documents",
     name: str | None = None,
+    caution: str = "",
 ) -> Callable[[Callable[..., Sums]], Metric]:
     """Make a metric of a function whose parameters are inputs and whose keywords are settings.
 
@@ -202,6 +207,7 @@ def metric(
         bounds: Lowest and highest possible value.
         units: What is resampled for the interval.
         name: Name of the metric if it is not the function's (`explained_variance@saebench-legacy`).
+        caution: A sentence for whoever reads the column on a board, such as what an audit found.
 
     Raises:
         UserError: The function takes no known input, or declares a direction that does not exist.
@@ -210,7 +216,17 @@ def metric(
         raise unknown("direction", better, typing.get_args(Direction))
 
     def make(rows: Callable[..., Sums]) -> Metric:
-        return Metric(rows, version=version, unit=unit, better=better, best=best, bounds=bounds, units=units, name=name)
+        return Metric(
+            rows,
+            version=version,
+            unit=unit,
+            better=better,
+            best=best,
+            bounds=bounds,
+            units=units,
+            name=name,
+            caution=caution,
+        )
 
     return make
 

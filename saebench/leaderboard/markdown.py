@@ -74,12 +74,12 @@ def table_markdown(table: Table) -> str:
 
 
 def column_notes(table: Table) -> list[str]:
-    """A sentence for each column: metric and version, unit, which way is better."""
+    """A sentence for each column: metric and version, unit, which way is better, and what to beware of."""
     ways = {"higher": "higher is better", "lower": "lower is better", "one": "best at one", "none": ""}
     notes: list[str] = []
     for head in table.heads:
         signature = head.key + ("" if head.version is None else f"@{head.version}")
-        said = "; ".join(part for part in (escape(head.unit), ways[head.better]) if part)
+        said = "; ".join(part for part in (escape(head.unit), ways[head.better], escape(head.caution)) if part)
         notes.append(f"{escape(head.label)}: `{signature}`" + (f", {said}" if said else ""))
     return notes
 

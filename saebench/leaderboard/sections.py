@@ -25,6 +25,7 @@ class Head:
     better: Direction
     unit: str
     version: int | None
+    caution: str = ""
 
     @property
     def key(self) -> str:
@@ -169,7 +170,15 @@ def _head(column: Column, scores: list[Score]) -> Head:
     if first.better not in get_args(Direction):
         problem = f"Metric {column.metric!r} has direction {first.better!r}."
         raise UserError(f"{problem} {nearest(first.better, get_args(Direction))}")
-    return Head(column, column.label or in_words(column.metric, column.slice), first.better, first.unit, newest)
+    return Head(column, column.label or in_words(column.metric, column.slice), first.better, first.unit, newest, _caution(column.metric))
+
+
+def _caution(metric: str) -> str:
+    """What the metric says to whoever trusts its column; "" where it is not installed here."""
+    from saebench import registry
+
+    known = registry.metrics().get(metric)
+    return known.caution if known else ""
 
 
 def _comparable(score: Score, head: Head) -> Score:
