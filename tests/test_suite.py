@@ -21,7 +21,7 @@ def test_a_suite_extends_another(tmp_path: Path) -> None:
     file.write_text("extends: quick\nmetric: [{dense_fraction: {above: [0.05]}}]\nseed: 7\n")
     suite = sb.load_suite(file)
     assert suite.name == "mine" and suite.seed == 7
-    assert [m.signature for m in suite.metrics()][-1] == "dense_fraction@1(above=[0.05])"
+    assert [m.signature for m in suite.metrics()][-1] == "dense_fraction@1(above=(0.05,))"
     assert suite.metric[:-1] == sb.load_suite("quick").metric
     assert suite.data == sb.load_suite("quick").data
 
