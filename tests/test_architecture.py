@@ -19,7 +19,7 @@ ALLOWED = {
     "saes": {"errors", "devices", "data"},
     "data": {"errors", "models", "saes", "suite"},
     "inputs": {"errors", "metric", "saes"},
-    "probes": {"saes", "data"},
+    "probes": {"errors", "saes", "data"},
     "yamlfile": {"errors"},
     "results": {"errors", "metric", "registry", "yamlfile"},
     "leaderboard": {"errors", "results", "registry", "metric", "yamlfile"},
