@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from saebench.models import Subject
 
-_SPACED = ("Ġ", "▁", " ")
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -22,23 +23,46 @@ def word_boundaries(model: Subject) -> np.ndarray:
     """
     tokens: dict[str, int] = dict(model.tokenizer.get_vocab())
     boundary = np.ones(model.vocab_size, dtype=bool)
-    if not any(token.startswith((*_SPACED, "##")) for token in tokens):
-        return boundary
-    hashed = any(token.startswith("##") for token in tokens) and not any(t.startswith(("Ġ", "▁")) for t in tokens)
+    goes_on = _rule(tokens)
     special = set(model.special_ids) | set(getattr(model.tokenizer, "all_special_ids", ()))
     for token, i in tokens.items():
         if i < model.vocab_size and i not in special:
-            boundary[i] = not (_goes_on_hashed(token) if hashed else _goes_on(token))
+            boundary[i] = not goes_on(token)
     return boundary
 
 
-def _goes_on(token: str) -> Any:
+def _rule(tokens: dict[str, int]) -> Callable[[str], bool]:
+    """How this vocabulary writes that a token belongs to the word before it."""
+    if any(token.startswith("Ġ") for token in tokens):
+        return lambda token: _is_letter(_from_bytes(token))
+    if any(token.startswith(("▁", " ")) for token in tokens):
+        return lambda token: _is_letter(_fallback(token))
+    if any(token.startswith("##") for token in tokens):
+        return lambda token: token.startswith("##") and _is_letter(token[2:])
+    return lambda token: False
+
+
+def _is_letter(text: str) -> bool:
+    """Whether a text begins with a letter, a digit or part of a character."""
+    return text[:1].isalnum() or text[:1] == "\ufffd"
+
+
+def _fallback(token: str) -> str:
     byte = _BYTE.fullmatch(token)
-    if byte:
-        value = int(byte[1], 16)
-        return value >= 128 or chr(value).isalnum()
-    return token[:1].isalnum()
+    return bytes([int(byte[1], 16)]).decode(errors="replace") if byte else token
 
 
-def _goes_on_hashed(token: str) -> Any:
-    return token.startswith("##") and token[2:3].isalnum()
+def _from_bytes(token: str) -> str:
+    """The text of a token of byte-level BPE, which writes each byte as a printable character."""
+    table = _byte_table()
+    if not all(character in table for character in token):
+        return token
+    return bytes(table[character] for character in token).decode(errors="replace")
+
+
+@cache
+def _byte_table() -> dict[str, int]:
+    """Printable bytes stand for themselves; the others, in order, are the characters from 256 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}

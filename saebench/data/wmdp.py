@@ -35,7 +35,7 @@ def forget_corpus(folder: str | Path) -> Path:
                 return place / f"{name}{suffix}"
         if any((place / name).rglob("*.parquet")):
             return place / name
-    if place.is_dir() and any((place / at).glob("train-*.parquet") for at in ("", "data")):
+    if place.is_dir() and any(found for at in ("", "data") for found in (place / at).glob("train-*.parquet")):
         return place
     lacks = f"holds no {NAMES[0]}.jsonl" if place.is_dir() else "does not exist"
     raise UserError(
