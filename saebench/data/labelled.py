@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from saebench.data.draws import generator
+
 
 class Binary(NamedTuple):
     """One binary problem: texts and labels (1 the positive class) for fitting and for scoring."""
@@ -39,6 +41,37 @@ class Task:
     test: np.ndarray
     test_label: np.ndarray
     uses: frozenset[str] = frozenset({"probing"})
+
+    @property
+    def problems(self) -> tuple[int, ...]:
+        """Classes with a binary problem of their own: two classes have one, of class 1 against class 0."""
+        return (1,) if len(self.classes) == 2 else tuple(range(len(self.classes)))
+
+    def binary(self, c: int, seed: int) -> Binary:
+        """The problem of class c against the others, with negatives that never change.
+
+        Positives are all texts of the class. Of two classes the negatives are all texts of the other. Of more, they
+        come in equal shares from the other classes, rounded up and then cut to as many as there are positives; a
+        class too small for its share gives all it has. The draw depends on the seed, the task's name, the class's
+        name and the part alone.
+        """
+        train, train_label = self._one_against_rest(self.train, self.train_label, c, seed, "train")
+        test, test_label = self._one_against_rest(self.test, self.test_label, c, seed, "test")
+        return Binary(train, train_label, test, test_label)
+
+    def _one_against_rest(
+        self, texts: np.ndarray, label: np.ndarray, c: int, seed: int, part: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        positive = texts[label == c]
+        others = [texts[label == other] for other in range(len(self.classes)) if other != c]
+        if len(others) == 1:
+            negative = others[0]
+        else:
+            rng = generator(seed, self.name, self.classes[c], part)
+            share = -(-len(positive) // len(others))
+            negative = np.concatenate([rng.permutation(other)[:share] for other in others])
+            negative = rng.permutation(negative)[: len(positive)]
+        return np.concatenate([positive, negative]), np.repeat([1, 0], [len(positive), len(negative)]).astype(np.int64)
 
 
 @dataclass(frozen=True)
