@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from saebench.data import wmdp, world
 from saebench.data.prompt_specs import QuestionSpec
 from saebench.data.questions import Questions
+from saebench.data.questions_prompts import letter_forms
 from saebench.data.questions_reader import read_questions
+from saebench.data.tokens import Encoder
 from saebench.errors import UserError
 from tests.helpers.tokenizers import byte_level, sentence_piece, subject, word_level, world_tokenizer
 
@@ -77,14 +79,11 @@ def test_the_right_option_is_where_the_answer_says(tmp_path: Path, tokenizer: An
 
 def test_letters_have_two_forms_where_the_vocabulary_has() -> None:
     tokenizer = word_level(["A", "B", "ĠA", "ĠB", "which", "?"])
-    from saebench.data.questions_reader import _letter_forms
-    from saebench.data.tokens import Encoder
-
     ids = tokenizer.get_vocab()
     encoder = Encoder(subject(tokenizer))
-    assert _letter_forms("A", encoder) == (ids["A"], ids["ĠA"])
+    assert letter_forms("A", encoder) == (ids["A"], ids["ĠA"])
     with pytest.raises(UserError, match="no token for the letter 'C'.*style: text"):
-        _letter_forms("C", encoder)
+        letter_forms("C", encoder)
 
 
 def test_world() -> None:
