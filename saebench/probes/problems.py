@@ -57,9 +57,9 @@ def problems(texts: LabelledTexts, use: str = "probing") -> tuple[Problem, ...]:
     for task in texts.tasks:
         if use not in task.uses:
             continue
-        only = len(task.classes) == 2
-        for c in [1] if only else range(len(task.classes)):
-            found.append(Problem(task.name, task.classes[c], only, *task.binary(c, texts.seed)))
+        for c in task.problems:
+            binary = task.binary(c, texts.seed)
+            found.append(Problem(task.name, task.classes[c], len(task.problems) == 1, *binary))
     if not found:
         raise UserError(f"The labelled texts hold no task for {use}: they have {len(texts.tasks)} tasks in all.")
     return tuple(found)

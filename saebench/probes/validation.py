@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional
 
 from saebench.probes.lasso import fit_l1
-from saebench.probes.problems import Problem, by_task
+from saebench.probes.problems import Problem
 from saebench.probes.scores import auroc
-from saebench.probes.select import Table
+from saebench.probes.select import Table, shape_of
 from saebench.probes.sparse import Case, batches, padded
 from saebench.probes.wide import Features, fit_wide
 
@@ -52,46 +55,38 @@ def last_token_logits(cases: Sequence[Case], k: int, grid: Sequence[float] = LAS
 def full_logits(x: Table, problems: Sequence[Problem], grid: Sequence[float] = WIDE_GRID) -> list[np.ndarray]:
     """Log-odds of the test texts of each problem under an L2 probe of all features.
 
-    Features are divided by one number for the task, the root of their total variance on its train texts, so that
-    the code's scale does not matter. C is the one of the grid with the lowest log-loss on the last fifth of
+    Features are divided by one number for the problem, the root of their total variance on its train texts, so
+    that the code's scale does not matter. C is the one of the grid with the lowest log-loss on the last fifth of
     each class of train, and is fitted again on all of train.
     """
     logits = []
-    for rows, group in by_task(problems):
-        part = x[rows]
-        features = Features(part, _scale(part, np.unique(np.concatenate([p.train for p in group]))))
-        label, mask, held = np.zeros((3, len(rows), len(group)))
-        for j, problem in enumerate(group):
-            label[problem.train, j], mask[problem.train, j] = problem.train_label, 1.0
-            held[problem.train[held_out(problem.train_label)], j] = 1.0
-        best = _best(features, label, mask, held, grid)
-        probe = fit_wide(features, torch.from_numpy(label), torch.from_numpy(mask), best, tol=1e-6)
-        said = (features.times(probe.coef.T) + features.mean.T @ probe.coef.T + probe.intercept).numpy()
-        logits += [said[problem.test, j] for j, problem in enumerate(group)]
+    for problem in problems:
+        train = x[problem.train]
+        scale = _scale(train)
+        features, label = Features(train, scale), torch.from_numpy(problem.train_label)[:, None].double()
+        held = torch.from_numpy(held_out(problem.train_label))[:, None]
+        best = _best(features, label, held, torch.tensor(grid, dtype=torch.float64))
+        probe = fit_wide(features, label, torch.ones_like(label), best, tol=1e-6)
+        weight = (probe.coef.T * scale).numpy()
+        logits.append((x[problem.test] @ weight)[:, 0] + float(probe.intercept))
     return logits
 
 
-def _best(
-    features: Features, label: np.ndarray, mask: np.ndarray, held: np.ndarray, grid: Sequence[float]
-) -> torch.Tensor:
-    """C of the lowest validation log-loss, `[problems]`; all Cs and problems are solved together."""
-    marks, inside, kept = (torch.from_numpy(part) for part in (label, held, mask - held))
-    many = len(grid)
-    strengths = torch.tensor(grid, dtype=torch.float64)
-    probe = fit_wide(
-        features, marks.repeat(1, many), kept.repeat(1, many), strengths.repeat_interleave(label.shape[1]), tol=1e-5
-    )
-    logits = features.times(probe.coef.T) + features.mean.T @ probe.coef.T + probe.intercept
-    loss = torch.nn.functional.softplus((1 - 2 * marks).repeat(1, many) * logits) * inside.repeat(1, many)
-    return strengths[loss.sum(0).view(many, -1).argmin(0)]
+def _best(features: Features, label: Tensor, held: Tensor, grid: Tensor) -> Tensor:
+    """The C of the grid with the lowest validation log-loss, `[1]`; all are solved together."""
+    probe = fit_wide(features, label.expand(-1, len(grid)), (~held).expand(-1, len(grid)), grid, tol=1e-4)
+    loss = functional.softplus((1 - 2 * label) * features.logits(probe)) * held
+    return grid[loss.sum(0).argmin()][None]
 
 
-def _scale(x: Table, rows: np.ndarray) -> float:
+def _scale(train: Table) -> float:
     """One over the root of the total variance of the rows; one where they are all the same."""
-    part = x[rows].astype(np.float64)
-    square = (part**2).sum() if isinstance(part, np.ndarray) else part.power(2).sum()
-    variance = float(square / len(rows) - (np.asarray(part.mean(axis=0)) ** 2).sum()) if len(rows) else 0.0
-    return variance**-0.5 if variance > 0 else 1.0
+    rows = shape_of(train)[0]
+    if not rows:
+        return 1.0
+    square = np.square(train.data if isinstance(train, sparse.csr_array) else train, dtype=np.float64).sum() / rows
+    variance = float(square - np.square(np.asarray(train.sum(axis=0, dtype=np.float64)) / rows).sum())
+    return variance**-0.5 if variance > 1e-12 * square else 1.0
 
 
 def _l1_logits(cases: Sequence[Case], c: Sequence[float]) -> list[np.ndarray]:

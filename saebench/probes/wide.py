@@ -46,6 +46,10 @@ class Features:
             return self._table @ weight - self.mean.T @ weight
         return torch.from_numpy(self._table @ weight.numpy()) - self.mean.T @ weight
 
+    def logits(self, probe: Probe) -> Tensor:
+        """Log-odds of the texts under each of several probes, `[texts, problems]`."""
+        return self.times(probe.coef.T) + self.mean.T @ probe.coef.T + probe.intercept
+
     def back(self, rows: Tensor) -> Tensor:
         """Product of the transpose with `[texts, problems]`, `[features, problems]`."""
         return self._down(self._table, rows) - self.mean * rows.sum(0)
@@ -97,38 +101,40 @@ def fit_wide(features: Features, label: Tensor, mask: Tensor, c: Tensor | float 
     bias = (positive / (rows - positive)).log().where(posed, torch.zeros_like(rows))
     logits = bias.expand_as(label).clone()
     first: Tensor | None = None
+    running = torch.ones_like(posed)
     for _ in range(OUTER):
         wrong = torch.sigmoid(-setting.sign * logits)
         residual = -setting.sign * setting.mask * wrong
         slope = (features.back(residual) + weight, residual.sum(0))
         size = (slope[0].square().sum(0) + slope[1].square()).sqrt()
         first = size if first is None else first
-        left = size > tol * first + 1e-13 * setting.mask.sum(0)
+        left = (size > tol * first + 1e-13 * setting.mask.sum(0)) & running
         if not bool(left.any()):
             break
-        step = _direction(setting, setting.mask * wrong * (1 - wrong), slope, (size / first.clamp_min(1e-300)), left)
-        weight, bias, logits, moved = _advance(setting, (weight, bias, logits), step, slope)
-        if not bool((moved & left).any()):
-            break
+        part = Setting(features, setting.sign[:, left], setting.mask[:, left])
+        here, tilt = (weight[:, left], bias[left], logits[:, left]), (slope[0][:, left], slope[1][left])
+        curve = part.mask * wrong[:, left] * (1 - wrong[:, left])
+        step = _direction(part, curve, tilt, (size / first.clamp_min(1e-300))[left])
+        weight[:, left], bias[left], logits[:, left], running[left] = _advance(part, here, step, tilt)
     bias = bias - (features.mean * weight).sum(0)
     nan = torch.full_like(bias, float("nan"))
     return Probe(torch.where(posed, weight, nan).T, torch.where(posed, bias, nan))
 
 
 def _direction(
-    setting: Setting, curve: Tensor, slope: tuple[Tensor, Tensor], ratio: Tensor, left: Tensor
+    setting: Setting, curve: Tensor, slope: tuple[Tensor, Tensor], ratio: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The Newton step of weights and intercept, and how it moves the logits; zero for solved problems."""
+    """The Newton step of weights and intercept, and how it moves the logits."""
     features = setting.features
     precondition = 1 / (1 + features.squares(curve)), 1 / curve.sum(0).clamp_min(1e-300)
-    rest = torch.cat([slope[0], slope[1][None]]) * -left.double()
+    rest = -torch.cat([slope[0], slope[1][None]])
     inverse = torch.cat([precondition[0], precondition[1][None]])
     move, ahead = torch.zeros_like(rest), torch.zeros_like(curve)
     scaled = inverse * rest
     direction, power = scaled, (rest * scaled).sum(0)
     goal = power * torch.minimum(ratio, torch.full_like(ratio, 0.1)).square().clamp_min(1e-10)
     for _ in range(INNER):
-        going = (power > goal) & left
+        going = power > goal
         if not bool(going.any()):
             break
         along = features.times(direction[:-1]) + direction[-1]
