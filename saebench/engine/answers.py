@@ -24,9 +24,7 @@ def question_runs(
     sae: SparseCoder, model: Subject, data: Dataset, densities: dict[str, Density], clean: Tensor, budget: int
 ) -> QuestionRuns:
     """The questions for one SAE, with its densities on what is to be forgotten and retained."""
-    share = {
-        name: torch.from_numpy(part.fires / max(1, part.tokens)) for name, part in densities.items()
-    }
+    share = {name: torch.from_numpy(part.fires / max(1, part.tokens)) for name, part in densities.items()}
     top = [torch.from_numpy(part.maximum) for part in densities.values()]
     runner = ClampedAnswers(model, data, sae, budget)
     return QuestionRuns(data.items, share["forget"], share["retain"], torch.maximum(*top), clean, runner)

@@ -11,6 +11,7 @@ from saebench.engine import execute
 from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
+from saebench.inputs import ErrorModel
 from saebench.progress import Progress
 from saebench.results import Results, Store
 from saebench.suite import Suite, load_suite
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
     from saebench.models import Subject
     from saebench.saes import Recipe, SparseCoder
+
 
 def evaluate(
     saes: Any = (),
@@ -120,12 +122,13 @@ def prepare(
     read = _read(sources, subject, seed=seed, offline=offline) if streams else {}
     readable = {name: data.corpus for name, data in read.items() if not isinstance(data, str)}
     scored = [sae.to(device=subject.device) for sae in fitting]
-    needs_text = bool(recipes or suite.references.null or suite.references.baseline)
+    fits = any(ErrorModel in metric.inputs.values() for metric in wanted)
+    needs_text = bool(fits or recipes or suite.references.null or suite.references.baseline)
     text = fitting_text(readable, sources, subject, offline=offline) if needs_text else None
     scored += fitted(recipes, fitting, subject, text)
     scored += [extra for extra in references(suite, scored, subject, text, seed) if not _among(extra, scored)]
     finished = store.finished() if store else {}
-    return make_plan(subject, suite, wanted, scored, read, finished, seed=seed, failures=failures)
+    return make_plan(subject, suite, wanted, scored, read, finished, seed=seed, failures=failures, fitting=text)
 
 
 def _read(

@@ -14,10 +14,11 @@ import torch
 from saebench.engine import items
 from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.error_fit import fit_errors
 from saebench.engine.gate import measured_warnings
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
-from saebench.inputs import Weights
+from saebench.inputs import ErrorModel, Weights
 from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
@@ -71,6 +72,7 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
     for task in tasks:
         task.collectors = items.collectors(task, dataset.corpus)
     budget = token_budget(model.device, [task.sae for task in tasks])
+    _fit_errors(cells, tasks, budget)
     checkpoint = Checkpoint(partial, _key(cells)) if partial else None
     stream = Pass(
         model,
@@ -92,9 +94,25 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
         checkpoint.remove()
 
 
+def _fit_errors(cells: list[Cell], tasks: list[Task], budget: int) -> None:
+    """Fit the error of each SAE that a metric asks for; a SAE that cannot be run fails with the reason."""
+    wanting = [task for task in tasks if task.wants(ErrorModel)]
+    fitting = next((cell.fitting for cell in cells if cell.fitting), None)
+    if not wanting or fitting is None:
+        return
+    found = fit_errors(cells[0].model, fitting.corpus, [task.sae for task in wanting], budget)
+    for task, fit in zip(wanting, found, strict=True):
+        if isinstance(fit, str):
+            task.fail(fit)
+        else:
+            task.errors = fit
+
+
 def _items(task: Task, shared: items.Shared) -> None:
     """Take the items metrics of one SAE from what the pass has collected."""
-    wanted = [(metric, tally) for metric, tally in zip(task.metrics, task.tallies, strict=True) if metric.kind == "items"]
+    wanted = [
+        (metric, tally) for metric, tally in zip(task.metrics, task.tallies, strict=True) if metric.kind == "items"
+    ]
     if not wanted or task.failure:
         return
     began = time.perf_counter()
@@ -120,7 +138,7 @@ def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> li
     return [
         row
         for cell, tally in zip(cells, task.tallies, strict=True)
-        for row in cell.rows(tally, shared, warnings=warnings, seconds=seconds)
+        for row in cell.rows(tally, shared, warnings=[*warnings, *cell.fit_warnings], seconds=seconds)
     ]
 
 

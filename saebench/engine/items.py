@@ -56,9 +56,7 @@ def collectors(task: Task, corpus: Corpus) -> dict[str, Collector]:
 def means(tasks: Iterable[Task], corpus: Corpus, model: Subject) -> dict[str, list[Means]]:
     """The pooled activations that the metrics of a pass need, by hook."""
     lengths = document_lengths(corpus)
-    wanted = {
-        (hook, how) for task in tasks for metric in task.metrics for hook, how in _activations(metric, task)
-    }
+    wanted = {(hook, how) for task in tasks for metric in task.metrics for hook, how in _activations(metric, task)}
     made: dict[str, list[Means]] = {}
     for hook, how in sorted(wanted):
         made.setdefault(hook, []).append(Means(how, lengths, model.site(hook).width))

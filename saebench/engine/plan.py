@@ -14,6 +14,7 @@ from saebench.results import Row
 
 if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
+    from saebench.engine.references import Fitting
     from saebench.models import Subject
     from saebench.saes import SparseCoder
     from saebench.suite import Suite
@@ -77,12 +78,14 @@ def make_plan(
     *,
     seed: int,
     failures: Sequence[Failure] = (),
+    fitting: Fitting | None = None,
 ) -> Plan:
     """Lay out the cells of every SAE and metric, leaving out those that are finished.
 
     Args:
         saes: Coders; their role says which of them are nulls and baselines.
         data: Data by name, or why it could not be read.
+        fitting: Text that is not scored, for what metrics fit beforehand.
         finished: Rows by signature of the cells that need not run again.
     """
     plan = Plan(model, suite, list(metrics), failures=list(failures))
@@ -92,7 +95,7 @@ def make_plan(
             if isinstance(given, str):
                 plan.unreadable.append(Cell(sae, metric, model, None, suite.name, seed, problem=given))
                 continue
-            cell = Cell(sae, metric, model, given, suite.name, seed)
+            cell = Cell(sae, metric, model, given, suite.name, seed, fitting=fitting)
             done = finished.get(cell.signature)
             if done:
                 plan.cached += done
@@ -120,9 +123,7 @@ def chosen_metrics(suite: Suite, names: Sequence[str] | None) -> list[Metric]:
     return metrics
 
 
-def chosen_data(
-    suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[Metric]
-) -> dict[str, tuple[Any, Any]]:
+def chosen_data(suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[Metric]) -> dict[str, tuple[Any, Any]]:
     """Source and spec of the data that metrics ask for, with the caller's in place of the suite's.
 
     Raises:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saebench.engine.accumulate import Tally, closed
+from saebench.inputs import ErrorModel
 from saebench.metric import Metric
 from saebench.results import Row, bootstrap, provenance
 
 if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
     from saebench.data.datasets import Dataset
+    from saebench.engine.references import Fitting
     from saebench.models import Subject
     from saebench.saes import SparseCoder
 
@@ -28,6 +30,7 @@ class Cell:
         metric: With its effective settings.
         data: What it is taken on; None for a metric of the weights.
         problem: Why its data could not be read, if it could not.
+        fitting: Text that is not scored, for what a metric fits beforehand.
     """
 
     sae: SparseCoder
@@ -37,6 +40,17 @@ class Cell:
     suite: str
     seed: int
     problem: str = ""
+    fitting: Fitting | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether its metric needs something fitted to other text."""
+        return ErrorModel in self.metric.inputs.values()
+
+    @property
+    def fit_warnings(self) -> list[str]:
+        """What is to be said of the text that something was fitted to."""
+        return [self.fitting.warning] if self.fits and self.fitting and self.fitting.warning else []
 
     @property
     def corpus(self) -> Corpus | None:
@@ -53,6 +67,8 @@ class Cell:
             f"sae:{sae.name}#{sae.fingerprint}",
             f"hook:{sae.hook_in}" + ("" if sae.hook_in == sae.hook_out else f">{sae.hook_out}"),
         ]
+        if self.fits and self.fitting:
+            parts.append(f"fit:{self.fitting.corpus.hash}")
         if self.problem:
             parts.append(f"data:{self.metric.data}|not read")
         if corpus is not None:

@@ -17,11 +17,12 @@ from saebench.engine.batches import Batch, Batcher, frequencies
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.losses import CleanPredictions
 from saebench.engine.pooling import Collector, Means
-from saebench.inputs import Activity, Losses, Reconstruction, TokenInfo
+from saebench.inputs import Activity, ErrorModel, Losses, Reconstruction, TokenInfo
 from saebench.metric import Metric, Sums
 
 if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
+    from saebench.engine.error_fit import ErrorFit
     from saebench.models import Run, Subject
     from saebench.saes import Codes, SparseCoder
 
@@ -35,6 +36,7 @@ class Task:
         metrics: Stream and items metrics.
         tallies: Their sums, in the same order.
         collectors: What items metrics need of the pass, by name.
+        errors: The fitted model of its error, where a metric asks for one.
         failure: Why the SAE itself could not be run, if it could not.
         seconds: Time spent on encode, decode and resumed forwards.
     """
@@ -43,6 +45,7 @@ class Task:
     metrics: list[Metric]
     tallies: list[Tally] = field(default_factory=list)
     collectors: dict[str, Collector] = field(default_factory=dict)
+    errors: ErrorFit | None = None
     failure: str | None = None
     seconds: float = 0.0
 
@@ -197,6 +200,8 @@ class Pass:
         if needs_losses or task.wants(Reconstruction):
             y_hat = sae.decode(codes)
             views[Reconstruction] = Reconstruction(x.float(), y.float(), y_hat.float())
+            if task.errors is not None:
+                views[ErrorModel] = task.errors.predict(x, views[Reconstruction].squared_error)
             if needs_losses:
                 assert clean is not None
                 spliced = target.clone()

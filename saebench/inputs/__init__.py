@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from saebench.inputs.activity import Activity
 from saebench.inputs.entities import EntityCodes, EntityModel
+from saebench.inputs.error_model import ErrorModel
 from saebench.inputs.labelled import Activations, LabelledCodes, LabelledEffects, LastTokenCodes
 from saebench.inputs.losses import Losses
 from saebench.inputs.pooled import PooledCodes
@@ -18,6 +19,7 @@ __all__ = [
     "Activity",
     "EntityCodes",
     "EntityModel",
+    "ErrorModel",
     "LabelledCodes",
     "LabelledEffects",
     "LastTokenCodes",

@@ -47,7 +47,8 @@ def _signed(rows, kind: type, settings: dict):
 
     parameters = [inspect.Parameter("given", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)]
     parameters += [
-        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v, annotation="object") for k, v in settings.items()
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v, annotation="object")
+        for k, v in settings.items()
     ]
     rows.__signature__ = inspect.Signature(parameters)
     return rows
@@ -69,7 +70,9 @@ def sae() -> SparseCoder:
     return sb.load_sae(ToySAE(), name="toy")
 
 
-def _run(model: Subject, sae: SparseCoder, data: Dataset, *metrics, budget: int | None = None, monkeypatch=None) -> list:
+def _run(
+    model: Subject, sae: SparseCoder, data: Dataset, *metrics, budget: int | None = None, monkeypatch=None
+) -> list:
     if budget is not None:
         monkeypatch.setattr(execute, "token_budget", lambda *_: budget)
     suite = Suite(name="t", metric=[])
@@ -280,7 +283,9 @@ def test_a_saes_rows_do_not_depend_on_the_others(model: Subject) -> None:
             kept.append(given.codes(pooling).dense())
             return Sums(one=torch.ones(2))
 
-        spy = metric(version=1, unit="-", better="none", units="items")(_signed(keep, LabelledCodes, {"pooling": "mean"}))
+        spy = metric(version=1, unit="-", better="none", units="items")(
+            _signed(keep, LabelledCodes, {"pooling": "mean"})
+        )
         spy.value(lambda s: s.one)
         _run(model, order, _labelled(model, rows), spy)
         found.append(kept[order.index(first)])
