@@ -109,6 +109,8 @@ def test_halves_are_of_each_domain_and_frozen() -> None:
     one, again, other = (read_questions("world", QuestionSpec(orders=1), model, seed=s) for s in (0, 0, 1))
     assert np.array_equal(one.held_out, again.held_out) and _prompts(one) == _prompts(again)
     assert not np.array_equal(one.held_out, other.held_out)
+    assert _prompts(one) != _prompts(other)
+    assert np.bincount(one.answer, minlength=4).min() > len(one.rows) / 8
     for domain in range(len(one.domains)):
         here = one.held_out[one.domain == domain]
         assert abs(2 * int(here.sum()) - len(here)) <= 1

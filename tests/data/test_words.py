@@ -115,6 +115,8 @@ def test_same_for_every_call_and_another_for_another_seed() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(one.rows, two.rows, strict=True))
     assert all(np.array_equal(a.test, b.test) for a, b in zip(one.hierarchies, two.hierarchies, strict=True))
     assert {tuple(r.tolist()) for r in one.rows} != {tuple(r.tolist()) for r in other.rows}
+    drills = [one.rows[i][:-1] for i in one.hierarchies[0].items]
+    assert len({tuple(r.tolist()) for r in drills}) == len(drills)
 
 
 def test_more_words_change_no_prompt() -> None:
