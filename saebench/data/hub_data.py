@@ -1,0 +1,105 @@
+"""Datasets on the hub: downloaded once, and found again without a network."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from saebench.data.hub_layout import tables
+from saebench.data.tables import TABLES
+from saebench.errors import UserError
+
+
+class HubFiles(NamedTuple):
+    """Files of a dataset on the hub.
+
+    Attributes:
+        repo: `OWNER/NAME`.
+        patterns: Paths or globs, each of which must be there; empty for all tables.
+        revision: Commit, branch or tag; None for `main`.
+    """
+
+    repo: str
+    patterns: tuple[str, ...] = ()
+    revision: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """`hf:OWNER/NAME[@REVISION]`."""
+        return f"hf:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+
+
+def parse(reference: str, config: str | None = None) -> HubFiles:
+    """Files of `hf:OWNER/NAME[@REVISION]`.
+
+    Raises:
+        UserError: Not of that form.
+    """
+    repo, _, revision = reference.removeprefix("hf:").partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise UserError(f"{reference!r} is no dataset on the hub: write hf:OWNER/NAME, with @REVISION if needed.")
+    return HubFiles(repo, (f"*{config}*",) if config else (), revision or None)
+
+
+def cached(files: HubFiles) -> Path | None:
+    """The folder of a dataset in the local cache; None where a file of it is missing. Uses no network."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = _snapshot(files, local=True)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    patterns = files.patterns or ("*",)
+    return folder if all(_whole(folder, pattern) for pattern in patterns) else None
+
+
+def download(files: HubFiles, *, offline: bool = False) -> Path:
+    """The folder of a dataset; downloaded where the cache has not got it.
+
+    Raises:
+        UserError: No such dataset, no access, no network, or `offline` and not in the cache.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found = cached(files)
+    if found is not None:
+        return found
+    what = f"Data {files.reference!r} cannot be read from the hub"
+    instead = f"Get it once with `saebench fetch {files.reference}`, or pass a folder that holds its files."
+    if offline:
+        raise UserError(f"{what}: --offline was given and it is not in the local cache. {instead}")
+    try:
+        folder = _snapshot(files, local=False)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"{what}: {' '.join(str(error).split())} {instead}") from error
+    for pattern in files.patterns or ("*",):
+        if not _whole(folder, pattern):
+            raise UserError(f"{what}: it holds no table {pattern!r}.")
+    return folder
+
+
+def _snapshot(files: HubFiles, *, local: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [*files.patterns] or [f"*{suffix}" for suffix in TABLES]
+    folder = snapshot_download(
+        files.repo,
+        repo_type="dataset",
+        revision=files.revision,
+        allow_patterns=[*patterns, "README.md"],
+        local_files_only=local,
+    )
+    return Path(folder)
+
+
+def _whole(folder: Path, pattern: str) -> bool:
+    """Whether a pattern has a table, and all of them where their names count them."""
+    found = [file for file in tables(folder) if fnmatch(file.relative_to(folder).as_posix(), pattern)]
+    if re.search(r"\d-of-", pattern):
+        return bool(found)
+    counted = (re.search(r"(.*)-\d+-of-(\d+)", file.as_posix()) for file in found)
+    families = Counter((match[1], int(match[2])) for match in counted if match)
+    return bool(found) and all(count == total for (_, total), count in families.items())
