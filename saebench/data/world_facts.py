@@ -166,8 +166,10 @@ def world() -> World:
 
 
 def _listed_words() -> list[str]:
-    words: list[str] = []
-    for value in vars(lists).values():
+    words: list[str] = [*lists.NAMES]
+    for name, value in vars(lists).items():
+        if name.startswith("_") or name == "NAMES":
+            continue
         if isinstance(value, tuple) and all(isinstance(x, str) for x in value):
             words += value
         elif isinstance(value, dict):
