@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from saebench.data.hub_layout import tables
+from saebench.data.hub_layout import is_table, split_of, tables
 from saebench.data.tables import TABLES
 from saebench.errors import UserError
 
@@ -96,10 +97,58 @@ def _snapshot(files: HubFiles, *, local: bool) -> Path:
 
 
 def _whole(folder: Path, pattern: str) -> bool:
-    """Whether a pattern has a table, and all of them where their names count them."""
+    """Whether a pattern has a table, and all of them where their names count them and none is asked for alone."""
     found = [file for file in tables(folder) if fnmatch(file.relative_to(folder).as_posix(), pattern)]
-    if re.search(r"\d-of-", pattern):
-        return bool(found)
+    return bool(found) if re.search(r"\d-of-", pattern) else whole(found)
+
+
+def whole(files: Iterable[Path]) -> bool:
+    """Whether there are files, and all `-of-` as many as their names count."""
+    found = list(files)
     counted = (re.search(r"(.*)-\d+-of-(\d+)", file.as_posix()) for file in found)
     families = Counter((match[1], int(match[2])) for match in counted if match)
     return bool(found) and all(count == total for (_, total), count in families.items())
+
+
+def cached_split(reference: str, config: str | None, split: str) -> list[Path]:
+    """Tables of one split of a dataset that lie in the local cache, perhaps not all that the hub has.
+
+    They are the first ones, which is enough for texts that are read from the beginning until there are enough.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = _snapshot(parse(reference), local=True)
+        return in_split(tables(folder), folder, config, split)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return []
+
+
+def download_first(reference: str, config: str | None, split: str) -> list[Path]:
+    """Get the first table of one split of a dataset.
+
+    Raises:
+        UserError: No such dataset, configuration or split, no access, or no network.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found = cached_split(reference, config, split)
+    if found:
+        return found
+    files = parse(reference)
+    try:
+        names = HfApi().list_repo_files(files.repo, repo_type="dataset", revision=files.revision)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"Data {reference!r} cannot be read from the hub: {' '.join(str(error).split())}") from error
+    there = in_split([Path(name) for name in sorted(names) if is_table(Path(name))], Path(), config, split)
+    if not there:
+        raise UserError(f"Data {reference!r} has no table of split {split!r}" + (f" of {config!r}." if config else "."))
+    download(files._replace(patterns=(there[0].as_posix(),)))
+    return cached_split(reference, config, split)
+
+
+def in_split(paths: list[Path], root: Path, config: str | None, split: str) -> list[Path]:
+    """The tables whose names say a split, in the folder of a configuration where one is named."""
+    within = [path for path in paths if config is None or config in path.relative_to(root).parts[:-1]]
+    return [path for path in within if split_of(path.relative_to(root)) == split]

@@ -23,7 +23,12 @@ _NOT_DATA = ("dataset_info.json", "dataset_infos.json", "state.json", "config.js
 
 def tables(folder: Path) -> list[Path]:
     """The tables in a folder, in the order of their names."""
-    return sorted(f for f in folder.rglob("*") if f.suffix in TABLES and f.name not in _NOT_DATA)
+    return sorted(filter(is_table, folder.rglob("*")))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path names rows, and not what is said about them."""
+    return path.suffix in TABLES and path.name not in _NOT_DATA
 
 
 def splits(folder: Path, config: str | None = None) -> dict[str, list[Path]]:
@@ -44,7 +49,7 @@ def splits(folder: Path, config: str | None = None) -> dict[str, list[Path]]:
                 raise unknown(f"configuration of {str(folder)!r}:", config, named)
         listed = {}
         for file in files:
-            listed.setdefault(_split_of(file.relative_to(folder)), []).append(file)
+            listed.setdefault(split_of(file.relative_to(folder)), []).append(file)
     if not any(listed.values()):
         raise UserError(f"The folder {str(folder)!r} holds no table: put {', '.join(TABLES)} files there.")
     return {split: files for split, files in listed.items() if files}
@@ -79,7 +84,8 @@ def _from_card(folder: Path, config: str | None) -> dict[str, list[Path]] | None
     return listed
 
 
-def _split_of(path: Path) -> str:
+def split_of(path: Path) -> str:
+    """The split that a path's name says, the file's before its folders'; "" where it says none."""
     for part in reversed(path.parts):
         for word in re.split(r"[^a-z]+", part.lower()):
             if word in SPLITS:

@@ -1,0 +1,129 @@
+"""Whether models, SAEs and datasets are in the local caches, and how each gets there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from saebench.data.hub_data import whole
+from saebench.errors import UserError
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+_BESIDES = ("*.json", "*.txt", "*.model", "*.jinja")
+
+
+def has_model(reference: str, revision: str | None) -> bool:
+    """Whether a model's configuration and all of its weights are there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(reference, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return False
+    return (folder / "config.json").is_file() and any(whole(folder.glob(pattern)) for pattern in _WEIGHTS)
+
+
+def get_model(reference: str, revision: str | None) -> None:
+    """Get a model's configuration, tokenizer and weights.
+
+    Raises:
+        UserError: No such model, no access, or no network.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        names = HfApi().list_repo_files(reference, revision=revision)
+        weights = next((pattern for pattern in _WEIGHTS if any(Path(n).match(pattern) for n in names)), _WEIGHTS[0])
+        snapshot_download(reference, revision=revision, allow_patterns=[*_BESIDES, weights])
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Cannot get model {reference!r}: {reason} Check the name, and `hf auth login` if it is gated."
+        ) from error
+
+
+def has_sae(reference: str) -> bool:
+    """Whether the files of `hf:` or `saelens:` are there."""
+    from saebench.saes import hub
+
+    scheme, _, rest = reference.partition(":")
+    try:
+        if scheme == "hf":
+            return hub.fetch(rest, offline=True)[0].exists()
+        return _saelens_folder(rest) is not None
+    except UserError:
+        return False
+
+
+def get_sae(reference: str) -> None:
+    """Get the files of `hf:` or `saelens:`.
+
+    Raises:
+        UserError: No such SAE, no access, or no network.
+    """
+    from saebench.saes import hub, saelens
+
+    scheme, _, rest = reference.partition(":")
+    if scheme == "hf":
+        hub.fetch(rest)
+    else:
+        release, _, sae_id = rest.partition("/")
+        saelens.from_release(release, sae_id)
+
+
+def _saelens_folder(reference: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    release, _, sae_id = reference.partition("/")
+    known = get_pretrained_saes_directory().get(release)
+    if known is None or sae_id not in known.saes_map:
+        return None
+    try:
+        folder = Path(snapshot_download(known.repo_id, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    found = folder / known.saes_map[sae_id]
+    return found if found.exists() else None
+
+
+def has_by_library(reference: str, config: str | None) -> bool:
+    """Whether the library `datasets` has prepared a configuration before."""
+    from datasets.config import HF_DATASETS_CACHE
+
+    owner, _, name = reference.removeprefix("hf:").partition("/")
+    return any((Path(HF_DATASETS_CACHE) / f"{owner}___{name}" / str(config)).rglob("*.arrow"))
+
+
+def get_by_library(reference: str, config: str | None, split: str | None, revision: str | None) -> None:
+    """Have the library `datasets` prepare a configuration.
+
+    Raises:
+        UserError: No such dataset or configuration, no access, or no network.
+    """
+    import datasets
+
+    try:
+        datasets.load_dataset(reference.removeprefix("hf:"), config, split=split, revision=revision)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"Data {reference!r} ({config}) cannot be read from the hub: {reason}") from error
+
+
+def install() -> None:
+    """Install the package that holds the sae-probes datasets, and nothing that it asks for.
+
+    Raises:
+        UserError: pip failed; the message has its last line.
+    """
+    import subprocess
+    import sys
+
+    from saebench.data.labelled_sae_probes import INSTALL
+
+    done = subprocess.run([sys.executable, "-m", *INSTALL.split()], capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise UserError(f"`{INSTALL}` failed: {lines[-1] if lines else done.returncode}.")
