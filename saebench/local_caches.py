@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saebench.data.hub_data import whole
+from saebench.data.hub_data import snapshot_folder, whole
 from saebench.errors import UserError
 
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -13,14 +13,10 @@ _BESIDES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 def has_model(reference: str, revision: str | None) -> bool:
     """Whether a model's configuration and all of its weights are there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(reference, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError, ValueError):
+    folder = snapshot_folder(reference, "model", revision)
+    if folder is None or not (folder / "config.json").is_file():
         return False
-    return (folder / "config.json").is_file() and any(whole(folder.glob(pattern)) for pattern in _WEIGHTS)
+    return any(whole(folder.glob(pattern)) for pattern in _WEIGHTS)
 
 
 def get_model(reference: str, revision: str | None) -> None:
@@ -73,20 +69,15 @@ def get_sae(reference: str) -> None:
 
 
 def _saelens_folder(reference: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     release, _, sae_id = reference.partition("/")
     known = get_pretrained_saes_directory().get(release)
     if known is None or sae_id not in known.saes_map:
         return None
-    try:
-        folder = Path(snapshot_download(known.repo_id, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        return None
-    found = folder / known.saes_map[sae_id]
-    return found if found.exists() else None
+    folder = snapshot_folder(known.repo_id, "model", None)
+    found = folder / known.saes_map[sae_id] if folder else None
+    return found if found is not None and found.exists() else None
 
 
 def has_by_library(reference: str, config: str | None) -> bool:

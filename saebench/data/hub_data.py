@@ -13,6 +13,9 @@ from saebench.data.hub_layout import is_table, split_of, tables
 from saebench.data.tables import TABLES
 from saebench.errors import UserError
 
+_NOTHING = ["*/nothing/is/called/this/*"]
+"""Patterns that match no file: the client then asks for the folder alone, not for all that the hub has."""
+
 
 class HubFiles(NamedTuple):
     """Files of a dataset on the hub.
@@ -69,7 +72,7 @@ def download(files: HubFiles, *, offline: bool = False) -> Path:
     if found is not None:
         return found
     what = f"Data {files.reference!r} cannot be read from the hub"
-    instead = f"Get it once with `saebench fetch {files.reference}`, or pass a folder that holds its files."
+    instead = "`saebench fetch SUITE` gets what a suite needs; or pass a folder that holds its files."
     if offline:
         raise UserError(f"{what}: --offline was given and it is not in the local cache. {instead}")
     try:
@@ -115,13 +118,23 @@ def cached_split(reference: str, config: str | None, split: str) -> list[Path]:
 
     They are the first ones, which is enough for texts that are read from the beginning until there are enough.
     """
+    files = parse(reference)
+    folder = snapshot_folder(files.repo, "dataset", files.revision)
+    return in_split(tables(folder), folder, config, split) if folder else []
+
+
+def snapshot_folder(repo: str, kind: str, revision: str | None) -> Path | None:
+    """The folder of what was downloaded of a repository so far, however little; None where nothing was."""
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = _snapshot(parse(reference), local=True)
-        return in_split(tables(folder), folder, config, split)
+        found = snapshot_download(
+            repo, repo_type=kind, revision=revision, allow_patterns=_NOTHING, local_files_only=True
+        )
     except (LocalEntryNotFoundError, OSError, ValueError):
-        return []
+        return None
+    return Path(found)
 
 
 def download_first(reference: str, config: str | None, split: str) -> list[Path]:
