@@ -246,6 +246,26 @@ def report(rows: Path, out: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("suite")
+@click.option("--sae", multiple=True, help="SAE reference, besides those of the suite. Repeat it.")
+@click.option("--model", help="Instead of the suite's.")
+@click.option("--dry-run", is_flag=True, help="List what is missing; get nothing.")
+def fetch(suite: str, sae: tuple[str, ...], model: str | None, dry_run: bool) -> None:
+    """Get the models, SAEs and data that a suite needs, once, so that it runs --offline afterwards."""
+    from saebench import fetch as fetching
+    from saebench.suite import load_suite
+
+    needs = fetching.missing(fetching.wanted(load_suite(suite), model=model, saes=list(sae)))
+    for need in needs:
+        click.echo(f"missing: {need}")
+    if not needs:
+        click.echo("nothing is missing")
+    elif not dry_run:
+        got = fetching.fetch(needs, lambda need: click.echo(f"getting {need}"))
+        click.echo(f"got {len(got)}")
+
+
+@cli.command()
 def doctor() -> None:
     """Check versions, devices, plug-ins and the shipped world."""
     from saebench.doctor import examine

@@ -109,3 +109,16 @@ def _options(model: Subject, final: Tensor, batch: Batch, questions: Questions) 
     candidates = torch.from_numpy(questions.candidates[batch.rows])
     flat = logits.gather(1, candidates.clamp_min(0).flatten(1)).view(candidates.shape)
     return flat.masked_fill(candidates < 0, -torch.inf).amax(-1)
+
+
+def above_chance(model: Subject, data: Dataset, budget: int) -> bool:
+    """Whether the model answers more questions right than guessing would, by three standard errors."""
+    questions = data.items
+    logits = clean_answers(model, data, budget)
+    right = logits.argmax(1) == torch.from_numpy(questions.answer)
+    options = torch.isfinite(logits).sum(1)
+    share = torch.zeros(len(questions.names), dtype=torch.float64)
+    share.index_add_(0, torch.from_numpy(questions.question), right.double() - 1 / options.double())
+    asked = torch.bincount(torch.from_numpy(questions.question), minlength=len(share)).clamp_min(1)
+    gain = share / asked
+    return bool(gain.mean() > 3 * gain.std() / len(gain) ** 0.5) if len(gain) > 1 else bool(gain.sum() > 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +114,8 @@ def prepare(
     seed = suite.seed if seed is None else seed
     wanted = chosen_metrics(suite, metrics)
     sources = chosen_data(suite, data, wanted)
+    if offline:
+        _refuse_missing(suite, sources, model, saes)
     coders, recipes, failures = _load_saes(saes if _some(saes) else suite.sae, hook=hook, offline=offline, seed=seed)
     subject = _load_model(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
     fitting, misfits = _fitting(coders, subject)
@@ -131,6 +135,25 @@ def prepare(
     return make_plan(subject, suite, wanted, scored, read, finished, seed=seed, failures=failures, fitting=text)
 
 
+def _refuse_missing(suite: Suite, sources: Mapping[str, tuple[Any, Any]], model: Any, saes: Any) -> None:
+    """Check before anything is loaded that all a run needs lies on this machine.
+
+    Raises:
+        UserError: What is missing, all of it, and the command that gets it.
+    """
+    from saebench.fetch import refuse_missing
+
+    data = {
+        name: spec.model_copy(update={"source": source})
+        for name, (source, spec) in sources.items()
+        if isinstance(source, str)
+    }
+    named = [ref for ref in (saes if isinstance(saes, (list, tuple)) else [saes]) if isinstance(ref, str)]
+    refuse_missing(
+        suite.model_copy(update={"data": data}), model=model if isinstance(model, str) else suite.model, saes=named
+    )
+
+
 def _read(
     sources: Mapping[str, tuple[Any, Any]], model: Subject, *, seed: int, offline: bool
 ) -> dict[str, Dataset | str]:
@@ -147,14 +170,27 @@ def _read(
         if name in beside:
             continue
         aside = {other: sources[other] for other in ASIDE.get(name, ())}
+        load = partial(load_dataset, name, source, model=model, seed=seed, offline=offline, aside=aside)
         try:
-            read[name] = load_dataset(name, source, spec, model, seed=seed, offline=offline, aside=aside)
+            read[name] = _answerable(load, spec, model) if name == "questions" else load(spec=spec)
         except UserError as error:
             read[name] = str(error)
     problems = [problem for problem in read.values() if isinstance(problem, str)]
     if len(problems) == len(read):
         raise UserError("\n".join(dict.fromkeys(problems)))
     return read
+
+
+def _answerable(load: Callable[..., Dataset], spec: Any, model: Subject) -> Dataset:
+    """Questions in the style asked for; `auto` is by letter, or by the options' text where letters are at chance."""
+    from saebench.engine.answers import above_chance
+
+    data = load(spec=spec)
+    if spec.style != "auto" or above_chance(model, data, execute.token_budget(model.device, [])):
+        return data
+    by_text = load(spec=spec.model_copy(update={"style": "text"}))
+    note = "answered by the likelihood of the options' text: by letter the model is at chance"
+    return replace(by_text, items=replace(by_text.items, left_out=(*by_text.items.left_out, note)))
 
 
 def _some(saes: Any) -> bool:

@@ -44,7 +44,7 @@ def run(plan: Plan, *, partial: Path | None, progress: Progress) -> Iterator[lis
 def token_budget(device: torch.device, saes: Iterable[SparseCoder]) -> int:
     """Tokens in a batch: 4,096 on a CPU and 16,384 on a GPU, fewer for very wide SAEs."""
     kind = "cpu" if device.type == "cpu" else "cuda"
-    widest = max(sae.d_sae for sae in saes)
+    widest = max((sae.d_sae for sae in saes), default=1)
     most = 4096 if kind == "cpu" else 16384
     return max(256, min(most, LATENT_ROOM[kind] // widest))
 
