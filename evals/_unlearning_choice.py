@@ -1,0 +1,97 @@
+"""Which setting is chosen, as a function of sums over questions, so that intervals include the choice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from saebench.metric import Sums, Totals
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from saebench.inputs import QuestionRuns
+
+    from ._unlearning_runs import Outcomes
+
+ROUNDING = 1e-9
+
+
+def curve(o: Outcomes, counted: Tensor) -> Sums:
+    n = counted.double()
+    return Sums(right=o.right.T * n[:, None], n=n, slices=tuple(x.name for x in o.settings), notes=o.notes)
+
+
+def halves(q: QuestionRuns, o: Outcomes, least: float) -> Sums:
+    import torch
+
+    held_out = torch.as_tensor(q.questions.held_out)
+    choosing = sides(o, o.known & ~held_out, least, "choose_")
+    return Sums(**choosing, **sides(o, o.known & held_out, least, "score_"), slices=grids(o), notes=o.notes)
+
+
+def grids(o: Outcomes) -> tuple[str, ...]:
+    """Slices of a score: settings in code units, and in units of each latent's maximum."""
+    return tuple(f"m={'maximum' if relative else 'codes'}" for relative in sorted({x.relative for x in o.settings}))
+
+
+def sides(o: Outcomes, counted: Tensor, least: float, prefix: str) -> dict[str, Any]:
+    """Fields `[questions, grids]` of each setting by number, so that the choice is a function of sums.
+
+    The shorter grid repeats its first setting, which changes no minimum.
+    """
+    import torch
+
+    both = [[i for i, x in enumerate(o.settings) if x.relative == kind] for kind in (False, True)]
+    both = [grid for grid in both if grid]
+    forget, retain = (counted & o.forget).double(), (counted & ~o.forget).double()
+    fields: dict[str, Any] = {
+        f"{prefix}forget_n": forget,
+        f"{prefix}retain_n": retain,
+        f"{prefix}needed": least * retain,
+    }
+    for number in range(max(map(len, both))):
+        right = torch.stack([o.right[grid[number if number < len(grid) else 0]] for grid in both], dim=1)
+        fields[f"{prefix}forget_{number}"] = right * forget[:, None]
+        fields[f"{prefix}retain_{number}"] = right * retain[:, None]
+    return fields
+
+
+def _all(s: Totals, name: str) -> np.ndarray:
+    """The fields `name_0`, `name_1` ... in a last axis."""
+    import numpy as np
+
+    found = []
+    while hasattr(s, f"{name}_{len(found)}"):
+        found.append(np.asarray(getattr(s, f"{name}_{len(found)}"), np.float64))
+    return np.stack(found, axis=-1)
+
+
+def _over(s: Totals, name: str, like: np.ndarray) -> np.ndarray:
+    """A count with the axes of `like`; counts have no slice axis."""
+    import numpy as np
+
+    count = np.asarray(getattr(s, name), np.float64)
+    return count.reshape(count.shape + (1,) * (like.ndim - count.ndim))
+
+
+def accuracies(s: Totals, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """Forget accuracy of each setting, and whether it retains enough, `[..., settings]`; NaN without questions."""
+    import numpy as np
+
+    forget, retain = _all(s, f"{prefix}forget"), _all(s, f"{prefix}retain")
+    accuracy = forget / _over(s, f"{prefix}forget_n", forget)
+    accuracy = np.where(_over(s, f"{prefix}retain_n", forget) > 0, accuracy, np.nan)
+    return accuracy, retain >= _over(s, f"{prefix}needed", forget) - ROUNDING
+
+
+def chosen(s: Totals, side: str) -> np.ndarray:
+    """Accuracy on one half under the setting that the other half chooses; 1 where it chooses none."""
+    import numpy as np
+
+    forget, allowed = accuracies(s, "choose_")
+    best = np.where(allowed, forget, np.inf).argmin(-1)[..., None]
+    there = _all(s, f"score_{side}")
+    accuracy = np.take_along_axis(there / _over(s, f"score_{side}_n", there), best, -1)[..., 0]
+    unasked = np.isnan(forget).any(-1) | np.isnan(accuracy)
+    return np.where(unasked, np.nan, np.where(allowed.any(-1), accuracy, 1.0))
