@@ -1,0 +1,116 @@
+"""Which groups absorption is measured on, and which latents stand for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from saebench.metric import NotApplicable
+
+from ._absorption_probes import Settings, Truth, main_latents, truths
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from saebench.inputs import WordCodes
+
+    from ._absorption_probes import Mains
+
+
+class Group(NamedTuple):
+    """A group whose probe is good enough: its place, the test items, which of them are true positives, and its probe.
+
+    Attributes:
+        hierarchy: Place of the hierarchy.
+        place: Place of the group in it.
+        prompts: Prompts that are true positives, rows of the activations, `[n]`.
+        word: Row of each one's word, `[n]`.
+        direction: Unit weights of the group's probe, `[d_out]`.
+    """
+
+    hierarchy: int
+    place: int
+    prompts: Tensor
+    word: np.ndarray
+    direction: Tensor
+
+
+def word_rows(w: WordCodes) -> list[np.ndarray]:
+    """The row of the word of each test item, by hierarchy, `[n_test]` each; every hierarchy has rows of its own."""
+    import numpy as np
+
+    found, start = [], 0
+    for h in w.words.hierarchies:
+        words, row = np.unique(h.word[h.test], return_inverse=True)
+        found.append(row.reshape(-1) + start)
+        start += len(words)
+    return found
+
+
+def eligible(w: WordCodes, c: float, min_probe_f1: float) -> list[Group]:
+    """The groups whose probe on the activation is good enough, with the prompts that it gets right.
+
+    Raises:
+        NotApplicable: There is none.
+    """
+    import torch
+
+    found = []
+    places = zip(w.words.hierarchies, truths(w, c), word_rows(w), strict=True)
+    for number, (h, truth, rows) in enumerate(places):
+        for g in range(len(h.groups)):
+            if not truth.f1[g] >= min_probe_f1:
+                continue
+            right = (h.label[h.test] == g) & (truth.logits[:, g] > 0)
+            prompts = torch.from_numpy(h.items[h.test][right])
+            found.append(Group(number, g, prompts, rows[right], torch.from_numpy(truth.direction[g])))
+    if not found:
+        best = _best(w, truths(w, c))
+        raise NotApplicable(f"no group of words is told by a probe of the activation with F1 {min_probe_f1}{best}")
+    return found
+
+
+def _best(w: WordCodes, found: tuple[Truth, ...]) -> str:
+    """A remark on the group that came nearest."""
+    import numpy as np
+
+    scores = [
+        (float(score), f"{h.name}/{name}")
+        for h, truth in zip(w.words.hierarchies, found, strict=True)
+        for name, score in zip(h.groups, truth.f1, strict=True)
+        if np.isfinite(score)
+    ]
+    return f": the best is {max(scores)[1]} with {max(scores)[0]:.2f}" if scores else ""
+
+
+def left_out(w: WordCodes, c: float, min_probe_f1: float) -> tuple[str, ...]:
+    """A sentence for each group without a score, those included that were left out when the words were read."""
+    import numpy as np
+
+    notes = []
+    for h, truth in zip(w.words.hierarchies, truths(w, c), strict=True):
+        notes += h.left_out
+        for name, score in zip(h.groups, truth.f1, strict=True):
+            if np.isnan(score):
+                notes.append(f"{h.name}/{name} is left out: it has no words to fit on, or none to score on.")
+            elif score < min_probe_f1:
+                notes.append(
+                    f"{h.name}/{name} is left out: a probe of the activation tells it with F1 {score:.2f}, "
+                    f"below {min_probe_f1}."
+                )
+    return tuple(notes)
+
+
+def mains(w: WordCodes, settings: Settings) -> tuple[Mains, ...]:
+    """The main latents of every group that is good enough, by hierarchy; made once for a SAE."""
+    from saebench.probes import table
+
+    def make() -> tuple[Mains, ...]:
+        groups = eligible(w, settings.c, settings.min_probe_f1)
+        codes: Any = table(w.codes)
+        return tuple(
+            main_latents(codes[h.items], h, [g.place for g in groups if g.hierarchy == number], settings)
+            for number, h in enumerate(w.words.hierarchies)
+        )
+
+    return w.once(("absorption: mains", settings), make)

@@ -1,0 +1,148 @@
+"""What absorption is measured with: probes of groups on the activation, and the latents that stand for a group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy import sparse
+
+    from saebench.data.words import Hierarchy
+    from saebench.inputs import WordCodes
+
+TOLERANCE = 1e-7
+"""Gradient norm of the probes on the activation, relative to that of zero weights."""
+
+
+class Settings(NamedTuple):
+    """How the probes are fitted and what counts as a split; see `mean_absorption_fraction`."""
+
+    c: float
+    min_probe_f1: float
+    l1: float
+    max_k: int
+    f1_jump: float
+
+
+class Truth(NamedTuple):
+    """One-vs-rest probes of the groups of a hierarchy on the activation; no SAE is involved.
+
+    Attributes:
+        direction: Unit weights, `[groups, d_out]`; NaN for a group without words to fit on.
+        logits: Log-odds of the test items, `[n_test, groups]`.
+        f1: On the test items, `[groups]`; NaN where a group has no words to fit or to score on.
+    """
+
+    direction: np.ndarray
+    logits: np.ndarray
+    f1: np.ndarray
+
+
+class Mains(NamedTuple):
+    """The latents that stand for each group.
+
+    Attributes:
+        latents: Latents by group, the best first.
+        logits: Log-odds of the test items under the probe of a group's latents, by group, `[n_test]` each.
+    """
+
+    latents: dict[int, np.ndarray]
+    logits: dict[int, np.ndarray]
+
+
+def truths(w: WordCodes, c: float) -> tuple[Truth, ...]:
+    """The probes on the activation for every hierarchy, made once for all SAEs at a hook."""
+    names = tuple((h.name, h.groups, len(h.items)) for h in w.words.hierarchies)
+    key = ("absorption: truth", c, w.words.seed, names)
+    return w.activations.once(key, lambda: tuple(_truth(w, h, c) for h in w.words.hierarchies))
+
+
+def _truth(w: WordCodes, h: Hierarchy, c: float) -> Truth:
+    import numpy as np
+    import torch
+
+    from saebench.probes import Features, fit_wide
+
+    from ._absorption_ranking import balanced
+
+    y = w.y.detach().cpu().double()[torch.from_numpy(h.items)]
+    test = torch.from_numpy(h.test)
+    member = members(h)
+    train = y[~test]
+    spread = float(train.var(0, correction=0).sum()) if len(train) else 0.0
+    scale = spread**-0.5 if spread > 0 else 1.0
+    positive = torch.from_numpy(member[~h.test])
+    probe = fit_wide(Features(train, scale), positive, torch.from_numpy(balanced(positive.numpy())), c, tol=TOLERANCE)
+    logits = (y[test] * scale @ probe.coef.T + probe.intercept).numpy()
+    direction = torch.nn.functional.normalize(probe.coef, dim=1).numpy()
+    return Truth(direction, logits, np.array([f1(z, m) for z, m in zip(logits.T, member[h.test].T, strict=True)]))
+
+
+def members(h: Hierarchy) -> np.ndarray:
+    """Which group each item belongs to, `[items, groups]` bool."""
+    import numpy as np
+
+    return h.label[:, None] == np.arange(len(h.groups))
+
+
+def f1(logits: np.ndarray, positive: np.ndarray) -> float:
+    """2 TP / (2 TP + FP + FN); NaN where no item is positive or the probe has no log-odds."""
+    import numpy as np
+
+    if not positive.any() or np.isnan(logits).any():
+        return float("nan")
+    said = logits > 0
+    return float(2 * (said & positive).sum() / (said.sum() + positive.sum()))
+
+
+def main_latents(codes: sparse.csr_array, h: Hierarchy, groups: list[int], settings: Settings) -> Mains:
+    """The latents that stand for each group: those at the last jump of F1 as latents are added one by one.
+
+    Latents are added in the order of `rank`; each set is probed by logistic regression (L2, C = 1, classes
+    weighted to be equal, latents divided by their standard deviation) on train and scored on test.
+
+    Args:
+        codes: Codes of the hierarchy's items, `[items, d_sae]`.
+        h: The hierarchy.
+        groups: Which groups.
+        settings: `l1`, `max_k` and `f1_jump` are used.
+    """
+    from ._absorption_ranking import rank
+
+    positive = members(h)[:, groups]
+    ranked = rank(codes[~h.test].tocsc(), positive[~h.test], settings.l1, settings.max_k)
+    whole = codes.tocsc()
+    parts = [whole[:, latents].toarray() / scale for latents, scale in ranked]
+    mains = Mains({}, {})
+    best = [-float("inf")] * len(groups)
+    going = list(range(len(groups)))
+    for k in range(1, settings.max_k + 1):
+        going = [g for g in going if parts[g].shape[1] >= k]
+        if not going:
+            break
+        for g, logits in zip(going, _probed(parts, positive, h.test, going, k), strict=True):
+            score = f1(logits[h.test], positive[h.test, g])
+            if score > best[g] + settings.f1_jump:
+                best[g] = score
+                mains.latents[groups[g]], mains.logits[groups[g]] = ranked[g][0][:k], logits[h.test]
+        going = [g for g in going if len(mains.latents.get(groups[g], ())) == k]
+    return mains
+
+
+def _probed(
+    parts: list[np.ndarray], positive: np.ndarray, test: np.ndarray, going: list[int], k: int
+) -> list[np.ndarray]:
+    """Log-odds of all items under probes of the first k latents of some groups, `[items]` each."""
+    from saebench.probes import fit
+
+    from ._absorption_ranking import Weighted, balanced, stacked
+
+    weight = balanced(positive[~test])
+    found = {}
+    cases = [Weighted.of(parts[g][~test, :k], positive[~test, g], weight[:, g]) for g in going]
+    for places, x, label, mask in stacked(cases):
+        coef, intercept = (part.numpy() for part in fit(x, label, mask=mask))
+        for place, w, b in zip(places, coef, intercept, strict=True):
+            found[place] = parts[going[place]][:, :k] @ w + b
+    return [found[place] for place in range(len(going))]

@@ -1,0 +1,183 @@
+"""Feature absorption: a latent for a group of words that stays silent where a word's own latent carries the group.
+
+Groups are first letters, or any hierarchy that the data names. After Chanin et al. 2024, A is for Absorption, and
+SAEBench (Karvonen et al. 2025), from one encode of the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from saebench.inputs import WordCodes
+from saebench.metric import Array, Sums, Totals, metric
+
+from ._absorption_probes import Settings
+from ._absorption_scores import Projections, Thresholds
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@metric(version=1, unit="share of the direction", better="lower", best=0.0, bounds=(0.0, 1.0), units="items")
+def mean_absorption_fraction(
+    w: WordCodes,
+    *,
+    c: float = 100.0,
+    min_probe_f1: float = 0.6,
+    l1: float = 0.05,
+    max_k: int = 10,
+    f1_jump: float = 0.03,
+    min_cosine: float = 0.1,
+    min_share: float = 0.4,
+) -> Sums:
+    """How much of a group's direction comes from latents that stand for single words instead of the group.
+
+    On the words of a group that a probe of the activation tells (one against the rest, classes weighted to be equal,
+    L2 with strength `c` on activations of total variance one), with p the probe's unit weights: A = y . p; latent i
+    brings P_i = f_i (d_i . p); Pm is the sum over the group's main latents; Pa the sum of the three largest P_i > 0
+    among other latents with cos(d_i, p) >= `min_cosine`. The fraction is 0 where Pm >= A or Pa < `min_share` A, 1
+    where else Pm <= 0, else a / (a + Pm) with a = min(Pa, A - Pm). Main latents are those with the largest weights in
+    an L1 probe of the codes (`l1`), as many as raise the F1 of a probe of them on test words by more than
+    `f1_jump` each, at most `max_k`. A holds b_dec's part: see `absorption_bias_share`.
+
+    Mean over a group's true positives, then over groups; intervals resample words. Groups whose probe has an F1
+    below `min_probe_f1` are undefined and named in the notes. A SAE without any latent for a group may score well:
+    read it beside `absorption_main_f1`. Differs from SAEBench in its decoder norms, its prompts (the probe and the
+    scores see the same), and its probes, which are optima and not the end of a training.
+    """
+    limits = Thresholds(min_cosine, min_share)
+    return _over_words(w, Settings(c, min_probe_f1, l1, max_k, f1_jump), lambda p: p.fraction(limits))
+
+
+@metric(version=1, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items")
+def full_absorption_rate(
+    w: WordCodes,
+    *,
+    c: float = 100.0,
+    min_probe_f1: float = 0.6,
+    l1: float = 0.05,
+    max_k: int = 10,
+    f1_jump: float = 0.03,
+    min_cosine: float = 0.025,
+    min_share: float = 0.4,
+) -> Sums:
+    """How often a group's latents are all silent on one of its words while another latent carries its direction.
+
+    With the quantities of `mean_absorption_fraction`: no main latent fires, and the latent with the largest P_i has
+    cos(d_i, p) >= `min_cosine` and P_i >= `min_share` A. Mean over a group's true positives, then over groups.
+    """
+    limits = Thresholds(min_cosine, min_share)
+    return _over_words(w, Settings(c, min_probe_f1, l1, max_k, f1_jump), lambda p: p.full(limits))
+
+
+@metric(version=1, unit="latents", better="lower", best=1.0, bounds=(1.0, None), units="none")
+def num_split_features(
+    w: WordCodes,
+    *,
+    c: float = 100.0,
+    min_probe_f1: float = 0.6,
+    l1: float = 0.05,
+    max_k: int = 10,
+    f1_jump: float = 0.03,
+) -> Sums:
+    """Number of main latents of a group: more than one says that the group is split over several.
+
+    The main latents of `mean_absorption_fraction`, counted; mean over groups. A count that jumps at a threshold has
+    no interval by resampling words.
+    """
+    import torch
+
+    from ._absorption_groups import left_out, mains
+    from ._absorption_sums import slices
+
+    found = mains(w, Settings(c, min_probe_f1, l1, max_k, f1_jump))
+    counts = [(number, g, float(len(which))) for number, part in enumerate(found) for g, which in part.latents.items()]
+    table = slices(w, [(n, g) for n, g, _ in counts])
+    value = torch.tensor([count for *_, count in counts], dtype=torch.float64)
+    return Sums(
+        count=(value @ table.share)[None],
+        n=table.share.sum(0)[None],
+        slices=table.names,
+        notes=left_out(w, c, min_probe_f1),
+    )
+
+
+@metric(version=1, unit="F1", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
+def absorption_main_f1(
+    w: WordCodes,
+    *,
+    c: float = 100.0,
+    min_probe_f1: float = 0.6,
+    l1: float = 0.05,
+    max_k: int = 10,
+    f1_jump: float = 0.03,
+) -> Sums:
+    """How well the main latents tell their group: where they do not, absorption means nothing.
+
+    F1 on the test prompts, 2 TP / (2 TP + FP + FN), of a probe of a group's main latents (logistic regression, L2 with
+    C = 1, classes weighted to be equal); mean over groups. It says what `mean_absorption_fraction` does not: a SAE
+    that has no latent for a group has nothing to absorb.
+    """
+    from ._absorption_groups import left_out, mains
+    from ._absorption_sums import mean_f1
+
+    found = mains(w, Settings(c, min_probe_f1, l1, max_k, f1_jump))
+    psi, n, names = mean_f1(w, found)
+    return Sums(psi=psi, n=n, slices=names, notes=left_out(w, c, min_probe_f1))
+
+
+@metric(version=1, unit="share of the projection", better="none", units="items")
+def absorption_bias_share(w: WordCodes, *, c: float = 100.0, min_probe_f1: float = 0.6) -> Sums:
+    """Share of the activation's projection on a group's direction that is the decoder's bias and no latent's.
+
+    mean b_dec . p / mean y . p over a group's true positives; mean over groups of both. `mean_absorption_fraction`
+    compares latents with the whole of y . p: a large share makes it look for more than latents must bring.
+    """
+    import torch
+
+    from ._absorption_groups import eligible, left_out
+    from ._absorption_sums import over_words
+
+    groups = eligible(w, c, min_probe_f1)
+    y = w.y.detach().cpu()
+    bias = torch.zeros(y.shape[1], dtype=torch.float64) if w.b_dec is None else w.b_dec.detach().cpu().double()
+    whole = [y[g.prompts].double() @ g.direction for g in groups]
+    part = [(bias @ g.direction).expand(len(g.prompts)) for g in groups]
+    fields = over_words(w, groups, bias=part, projection=whole)
+    return Sums(**fields.sums, slices=fields.names, notes=left_out(w, c, min_probe_f1))
+
+
+def _over_words(w: WordCodes, settings: Settings, score: Callable[[Projections], Tensor]) -> Sums:
+    """A score of each true positive, averaged over a group's prompts and then over groups."""
+    import torch
+
+    from ._absorption_groups import left_out
+    from ._absorption_scores import projections
+    from ._absorption_sums import over_words
+
+    scored = [(g, score(p)) for g, p in projections(w, settings)]
+    groups, values = [g for g, _ in scored], [value for _, value in scored]
+    fields = over_words(w, groups, score=values, n=[torch.ones_like(value) for value in values])
+    return Sums(**fields.sums, slices=fields.names, notes=left_out(w, settings.c, settings.min_probe_f1))
+
+
+@mean_absorption_fraction.value
+@full_absorption_rate.value
+def _(s: Totals) -> Array:
+    return s.score / s.n
+
+
+@num_split_features.value
+def _(s: Totals) -> Array:
+    return s.count / s.n
+
+
+@absorption_main_f1.value
+def _(s: Totals) -> Array:
+    return s.psi / s.n
+
+
+@absorption_bias_share.value
+def _(s: Totals) -> Array:
+    return s.bias / s.projection
