@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from saebench.data.held_out import chance, listing
+from saebench.data.held_out import listing
 
 if TYPE_CHECKING:
     from saebench.data.specs import LabelledSpec
@@ -87,7 +88,14 @@ def cleaned(given: Labelling) -> tuple[list[Row], list[str]]:
 
 def drawn(rows: Iterable[Row], seed: int) -> list[Row]:
     """Rows in an order that depends on the seed and each text alone; those that come first are taken first."""
-    return sorted(rows, key=lambda row: (chance(seed, "labelled", row.text), row.text))
+    named = hashlib.blake2b(f"{seed}\0labelled\0".encode(), digest_size=8)
+
+    def place(row: Row) -> tuple[bytes, str]:
+        state = named.copy()
+        state.update(row.text.encode())
+        return state.digest(), row.text
+
+    return sorted(rows, key=place)
 
 
 def divided(rows: Sequence[Row], spec: LabelledSpec) -> list[Row]:
@@ -112,7 +120,9 @@ def by_class(rows: Iterable[Row]) -> dict[str, dict[str, list[Row]]]:
     """Rows of each class and part, in their order."""
     found: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        found.setdefault(row.label, {part: [] for part in PARTS})[row.part].append(row)
+        if row.label not in found:
+            found[row.label] = {part: [] for part in PARTS}
+        found[row.label][row.part].append(row)
     return found
 
 

@@ -48,7 +48,7 @@ class Builder:
             rows = drawn(rows, self.seed)
         if given.plain:
             self._add_task(given, rows)
-        if self.spec.protocol == "mean":
+        if self.spec.protocol == "mean" and given.pairs != ():
             self._add_pairs(given, rows)
 
     def finish(self, source: str, notes: dict[str, str]) -> LabelledTexts:
