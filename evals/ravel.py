@@ -36,7 +36,7 @@ def ravel_disentanglement(
     does exchanging the whole activation, since pairs differ in what the base asks for. With `error=kept` what the
     SAE does not reconstruct of the base is added; `error=dropped` is the reference suite's protocol, in which poor
     reconstruction costs isolation. Intervals resample the entities of the base prompts. After Huang et al. 2024,
-    RAVEL, section 4 (MDAS on latents), and Karvonen et al. 2025, SAEBench.
+    RAVEL, and Karvonen et al. 2025, SAEBench.
 
     Args:
         error: `kept`, `dropped` or both.
