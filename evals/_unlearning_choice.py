@@ -18,8 +18,9 @@ ROUNDING = 1e-9
 
 
 def curve(o: Outcomes, counted: Tensor) -> Sums:
-    n = counted.double()
-    return Sums(right=o.right.T * n[:, None], n=n, slices=tuple(x.name for x in o.settings), notes=o.notes)
+    """Accuracy of each setting on the questions that count, as sums over questions."""
+    n = counted.double()[:, None].expand(-1, len(o.settings))
+    return Sums(right=o.right.T * n, n=n, slices=tuple(x.name for x in o.settings), notes=o.notes)
 
 
 def halves(q: QuestionRuns, o: Outcomes, least: float) -> Sums:
@@ -44,7 +45,7 @@ def sides(o: Outcomes, counted: Tensor, least: float, prefix: str) -> dict[str, 
 
     both = [[i for i, x in enumerate(o.settings) if x.relative == kind] for kind in (False, True)]
     both = [grid for grid in both if grid]
-    forget, retain = (counted & o.forget).double(), (counted & ~o.forget).double()
+    forget, retain = ((counted & side).double()[:, None].expand(-1, len(both)) for side in (o.forget, ~o.forget))
     fields: dict[str, Any] = {
         f"{prefix}forget_n": forget,
         f"{prefix}retain_n": retain,
@@ -52,8 +53,8 @@ def sides(o: Outcomes, counted: Tensor, least: float, prefix: str) -> dict[str, 
     }
     for number in range(max(map(len, both))):
         right = torch.stack([o.right[grid[number if number < len(grid) else 0]] for grid in both], dim=1)
-        fields[f"{prefix}forget_{number}"] = right * forget[:, None]
-        fields[f"{prefix}retain_{number}"] = right * retain[:, None]
+        fields[f"{prefix}forget_{number}"] = right * forget
+        fields[f"{prefix}retain_{number}"] = right * retain
     return fields
 
 
@@ -67,12 +68,11 @@ def _all(s: Totals, name: str) -> np.ndarray:
     return np.stack(found, axis=-1)
 
 
-def _over(s: Totals, name: str, like: np.ndarray) -> np.ndarray:
-    """A count with the axes of `like`; counts have no slice axis."""
+def _count(s: Totals, name: str) -> np.ndarray:
+    """A field that is the same for every setting, `[..., 1]`."""
     import numpy as np
 
-    count = np.asarray(getattr(s, name), np.float64)
-    return count.reshape(count.shape + (1,) * (like.ndim - count.ndim))
+    return np.asarray(getattr(s, name), np.float64)[..., None]
 
 
 def accuracies(s: Totals, prefix: str) -> tuple[np.ndarray, np.ndarray]:
@@ -80,9 +80,9 @@ def accuracies(s: Totals, prefix: str) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     forget, retain = _all(s, f"{prefix}forget"), _all(s, f"{prefix}retain")
-    accuracy = forget / _over(s, f"{prefix}forget_n", forget)
-    accuracy = np.where(_over(s, f"{prefix}retain_n", forget) > 0, accuracy, np.nan)
-    return accuracy, retain >= _over(s, f"{prefix}needed", forget) - ROUNDING
+    accuracy = forget / _count(s, f"{prefix}forget_n")
+    accuracy = np.where(_count(s, f"{prefix}retain_n") > 0, accuracy, np.nan)
+    return accuracy, retain >= _count(s, f"{prefix}needed") - ROUNDING
 
 
 def chosen(s: Totals, side: str) -> np.ndarray:
@@ -92,6 +92,6 @@ def chosen(s: Totals, side: str) -> np.ndarray:
     forget, allowed = accuracies(s, "choose_")
     best = np.where(allowed, forget, np.inf).argmin(-1)[..., None]
     there = _all(s, f"score_{side}")
-    accuracy = np.take_along_axis(there / _over(s, f"score_{side}_n", there), best, -1)[..., 0]
+    accuracy = np.take_along_axis(there / _count(s, f"score_{side}_n"), best, -1)[..., 0]
     unasked = np.isnan(forget).any(-1) | np.isnan(accuracy)
     return np.where(unasked, np.nan, np.where(allowed.any(-1), accuracy, 1.0))
