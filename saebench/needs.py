@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from saebench.data.datasets import resolved
+from saebench.data.datasets import resolved, with_its_keys
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def _data(name: str, spec: Any, model: str) -> list[Need]:
         source = str(resolved(name, spec.source, model))
     except UserError as error:
         return [Need("dataset", name, None, why, "by hand", note=str(error))]
+    spec = with_its_keys(spec.source, source, spec)
     if name in ("probing", "last_token"):
         return list(_labelled(source, spec, why))
     if name == "entities" and (source == "saebench" or source.startswith("hf:")):

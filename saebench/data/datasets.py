@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from saebench.data.specs import LabelledSpec
     from saebench.models import Subject
+    from saebench.suite import TextSpec
 
 ASIDE: Mapping[str, tuple[str, ...]] = {"questions": ("forget", "retain")}
 """Texts that belong to the items of another name."""
@@ -83,10 +85,23 @@ def resolved(name: str, source: Any, model_name: str) -> Any:
         raise unknown("data name", name, _DEFAULTS)
     found = _DEFAULTS[name][model_name != "world"]
     if not found:
-        from saebench.data.wmdp import how_to_get
+        from saebench.data.wmdp import COLUMN, NAMES, REQUEST
 
-        raise UserError(f"Data {name!r} has no default for model {model_name!r}: {how_to_get()}")
+        raise UserError(
+            f"Data {name!r} has no default for model {model_name or 'of your own'!r}: pass --data {name}=FOLDER with the "
+            f"text that is to be forgotten. The reference suite's is WMDP-bio, which is gated: ask for it at {REQUEST} "
+            f"and put {NAMES[0]}.jsonl (rows with a column {COLUMN!r}) into that folder."
+        )
     return found
+
+
+def with_its_keys(source: Any, wanted: Any, spec: Any) -> Any:
+    """The spec with the configuration and split that belong to the source that `default` stands for."""
+    from saebench.data import wmdp
+
+    if source == "default" and wanted == wmdp.RETAIN:
+        return spec.model_copy(update={"config": wmdp.RETAIN_CONFIG, "split": wmdp.RETAIN_SPLIT})
+    return spec
 
 
 def load_dataset(
@@ -127,13 +142,23 @@ def load_dataset(
         from saebench.data.questions_reader import read_questions
 
         beside = {
-            other: build_corpus(other, resolved(other, given, model.name), keys, model, offline=offline)
+            other: _beside(other, given, keys, model, offline, gated=source in ("wmdp-bio", "saebench"))
             for other, (given, keys) in (aside or {}).items()
         }
         questions = read_questions(source, spec, model, seed=seed, offline=offline)
         about = "".join(corpus.hash for corpus in beside.values())
         return Dataset(name, _items(name, questions, model, source, None, about), questions, beside)
     return Dataset(name, build_corpus(name, source, spec, model, offline=offline))
+
+
+def _beside(name: str, source: Any, spec: TextSpec, model: Subject, offline: bool, *, gated: bool) -> Corpus:
+    """A text that belongs to questions: WMDP's own names for it, and what `default` means for the one to retain."""
+    from saebench.data import wmdp
+
+    if gated and name == "forget" and isinstance(source, (str, Path)) and source != "default":
+        source = wmdp.forget_corpus(source)
+    wanted = resolved(name, source, model.name)
+    return build_corpus(name, wanted, with_its_keys(source, wanted, spec), model, offline=offline)
 
 
 def _items(name: str, items: Any, model: Subject, source: Any, at: Any, about: str = "") -> Corpus:

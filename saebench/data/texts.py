@@ -159,7 +159,8 @@ def _row(row: Any, column: str, where: str) -> Text:
 
 def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
     if offline:
-        raise UserError(f"Data 'hf:{name}' needs the hub, but --offline was given: {_INSTEAD}")
+        yield from _from_cache(name, spec)
+        return
     import datasets
 
     repo, _, revision = name.partition("@")
@@ -170,3 +171,18 @@ def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"Data 'hf:{name}' cannot be read from the hub: {reason}. Without it, {_INSTEAD}") from error
+
+
+def _from_cache(name: str, spec: TextSpec) -> Iterator[Text]:
+    """What `saebench fetch` has put into the local cache of a dataset of the hub."""
+    from saebench.data.hub_data import cached_split
+    from saebench.data.hub_layout import rows
+
+    files = cached_split(f"hf:{name}", spec.config, spec.split)
+    if not files:
+        raise UserError(
+            f"Data 'hf:{name}' needs the hub, but --offline was given: get it once with `saebench fetch`, or {_INSTEAD}"
+        )
+    for file in files:
+        for row in rows(file, (spec.column,)):
+            yield _row(row, spec.column, f"hf:{name}")
