@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from saebench.inputs import LabelledEffects
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, Sums, Totals, metric
 
-from ._latent_ablation import (
-    Ablation,
-    Column,
-    Probes,
-    activations,
-    averaged,
-    best,
-    directions,
-    effects,
-    fields,
-    fit_probes,
-)
+from ._latent_ablation import Ablation, Column, Probes, averaged, best, directions, effects, fields
+from ._scr_probes import Biased, biased, notes, pairs
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from saebench.data.labelled import SpuriousPair
-    from saebench.probes import Problem
 
 SIZES = (2, 5, 10, 20, 50, 100, 500)
 CAUTION = "An audit (arXiv 2605.18229) found SCR unreliable: see its noise across reseeds before trusting a difference."
