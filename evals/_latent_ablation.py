@@ -65,12 +65,11 @@ def directions(e: LabelledEffects, weight: np.ndarray) -> np.ndarray:
     A decoder that is not linear has no rows: all ones, so that latents are ranked by their codes alone.
     """
     import numpy as np
+    import torch
 
     if not e.linear:
         return np.ones((len(weight), e.effects.width))
     decoder = e.decoder.detach().cpu()
-    import torch
-
     return (torch.from_numpy(weight).to(decoder.dtype) @ decoder.T).double().numpy()
 
 
@@ -88,13 +87,13 @@ class Ablation:
     Args:
         e: The input.
         texts: Which texts, `[texts]`.
-        probes: Probes that are read.
+        weight: Of the probes that are read, `[problems, d_out]`.
+        along: What `directions` gives for them, `[problems, d_sae]`.
     """
 
-    def __init__(self, e: LabelledEffects, texts: np.ndarray, probes: Probes) -> None:
-        self._e, self._texts, self._probes = e, texts, probes
+    def __init__(self, e: LabelledEffects, texts: np.ndarray, weight: np.ndarray, along: np.ndarray) -> None:
+        self._e, self._texts, self._weight, self._along = e, texts, weight, along
         self._columns: Any = effects(e)[texts].tocsc() if e.linear else None
-        self._along = directions(e, probes.weight)
 
     def falls(self, ranked: np.ndarray, n: Sequence[int]) -> np.ndarray:
         """By how much log-odds fall when the first n of some latents are ablated, `[n, texts, problems]`.
@@ -116,7 +115,7 @@ class Ablation:
         import torch
 
         shifts = self._e.shifts([torch.from_numpy(ranked[:size]) for size in n])[:, torch.from_numpy(self._texts)]
-        return -(shifts.double().cpu() @ torch.from_numpy(self._probes.weight).T).numpy()
+        return -(shifts.double().cpu() @ torch.from_numpy(self._weight).T).numpy()
 
 
 def effects(e: LabelledEffects) -> Any:

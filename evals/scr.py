@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from saebench.inputs import LabelledEffects
 from saebench.metric import Array, Sums, Totals, metric
 
-from ._latent_ablation import Ablation, Column, Probes, averaged, best, directions, effects, fields
+from ._latent_ablation import Ablation, Column, averaged, best, directions, effects, fields
 from ._scr_probes import Biased, biased, notes, pairs
 
 if TYPE_CHECKING:
@@ -69,9 +69,10 @@ def _scores(e: LabelledEffects, run: Biased, n: tuple[int, ...]) -> list[list[Co
     from saebench.probes import mean_differences
 
     difference = mean_differences(effects(e), run.problems[:2])
-    effect = np.abs(difference * directions(e, run.weight[:2]))
+    along = directions(e, run.weight)
+    effect = np.abs(difference * along[:2])
     tests = run.problems[0].test
-    ablation = Ablation(e, tests, Probes(run.weight[2:], np.zeros(1)))
+    ablation = Ablation(e, tests, run.weight[2:], along[2:])
     every = np.ones(len(tests), dtype=bool)
     found = []
     for scored, ablated in ((0, 1), (1, 0)):

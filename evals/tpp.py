@@ -149,14 +149,15 @@ def _falls(e: LabelledEffects, problems: list[Problem], n: tuple[int, ...], c: f
     key = ("tpp: probes", c, e.texts.seed, problems[0].task, tuple(p.positive for p in problems))
     probes: Probes = e.activations.once(key, lambda: fit_probes(e, problems, c))
     gap = np.maximum(mean_differences(effects(e), problems), 0.0)
-    effect = gap * directions(e, probes.weight)
+    along = directions(e, probes.weight)
+    effect = gap * along
     tests = np.unique(np.concatenate([p.test for p in problems]))
     inside, label = np.zeros((2, len(tests), len(problems)), dtype=bool)
     for k, p in enumerate(problems):
         place = np.searchsorted(tests, p.test)
         inside[place, k], label[place, k] = True, p.test_label == 1
     before = probes.logits(activations(e)[tests])
-    ablation = Ablation(e, tests, probes)
+    ablation = Ablation(e, tests, probes.weight, along)
     value, influence = np.empty((2, len(problems), len(n))), np.empty((2, len(problems), len(n), len(tests)))
     for k in range(len(problems)):
         after = before - ablation.falls(best(effect[k], n[-1]), n)

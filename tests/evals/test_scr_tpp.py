@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from saebench.evals import scr, tpp
-from saebench.evals._latent_ablation import Ablation, Probes
+from saebench.evals._latent_ablation import Ablation, directions
 
 from saebench.data.labelled import Binary, LabelledTexts, SpuriousPair, Task
 from saebench.inputs import LabelledEffects
@@ -141,9 +141,10 @@ def test_scr_is_that_of_explicit_ablation() -> None:
 def test_the_closed_form_is_the_slow_path() -> None:
     case = Case()
     rng = np.random.default_rng(0)
-    probes = Probes(rng.normal(size=(4, WIDTH)), rng.normal(size=4))
+    weight = rng.normal(size=(4, WIDTH))
     ranked, texts = rng.permutation(LATENTS)[:30], np.arange(0, 240, 3)
-    fast, slow = (Ablation(case.given(linear=linear), texts, probes).falls(ranked, SIZES) for linear in (True, False))
+    given = [case.given(linear=linear) for linear in (True, False)]
+    fast, slow = (Ablation(e, texts, weight, directions(e, weight)).falls(ranked, SIZES) for e in given)
     assert fast.shape == (3, 80, 4)
     np.testing.assert_allclose(fast, slow, atol=1e-5)
     assert np.abs(slow[0]).max() > 0.1
