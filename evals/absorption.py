@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def mean_absorption_fraction(
     w: WordCodes,
     *,
-    c: float = 100.0,
+    c: float = 10.0,
     min_probe_f1: float = 0.6,
     l1: float = 0.05,
     max_k: int = 10,
@@ -54,7 +54,7 @@ def mean_absorption_fraction(
 def full_absorption_rate(
     w: WordCodes,
     *,
-    c: float = 100.0,
+    c: float = 10.0,
     min_probe_f1: float = 0.6,
     l1: float = 0.05,
     max_k: int = 10,
@@ -75,7 +75,7 @@ def full_absorption_rate(
 def num_split_features(
     w: WordCodes,
     *,
-    c: float = 100.0,
+    c: float = 10.0,
     min_probe_f1: float = 0.6,
     l1: float = 0.05,
     max_k: int = 10,
@@ -107,7 +107,7 @@ def num_split_features(
 def absorption_main_f1(
     w: WordCodes,
     *,
-    c: float = 100.0,
+    c: float = 10.0,
     min_probe_f1: float = 0.6,
     l1: float = 0.05,
     max_k: int = 10,
@@ -128,7 +128,7 @@ def absorption_main_f1(
 
 
 @metric(version=1, unit="share of the projection", better="none", units="items")
-def absorption_bias_share(w: WordCodes, *, c: float = 100.0, min_probe_f1: float = 0.6) -> Sums:
+def absorption_bias_share(w: WordCodes, *, c: float = 10.0, min_probe_f1: float = 0.6) -> Sums:
     """Share of the activation's projection on a group's direction that is the decoder's bias and no latent's.
 
     mean b_dec . p / mean y . p over a group's true positives; mean over groups of both. `mean_absorption_fraction`

@@ -135,7 +135,7 @@ def test_every_value_is_that_of_a_loop_over_prompts_with_scikit_learn() -> None:
     expected: dict[str, list[float]] = {metric.name: [] for metric in ALL}
     biases, wholes = [], []
     for g in range(GROUPS):
-        direction, logits, score = by_hand.true_probe(y, h, g, 100.0)
+        direction, logits, score = by_hand.true_probe(y, h, g, 10.0)
         assert score > 0.6
         main, f1 = by_hand.main_latents(codes, h, g, l1=0.05, max_k=10, f1_jump=0.03)
         hits = [i for i in range(len(h.items)) if h.test[i] and h.label[i] == g and logits[i] > 0]
