@@ -101,6 +101,8 @@ def by_unit(sums: Sums, unit: Tensor | None, units: int) -> Fields:
     widths: dict[str, int] = {}
     for name, value in sums.fields.items():
         column = _as_rows(value, unit)
+        if sums.slices and not isinstance(value, torch.Tensor):
+            column = column[:, None].expand(-1, len(sums.slices))
         widths[name] = 0 if column.ndim == 1 else column.shape[1]
         columns.append(column.reshape(len(unit), -1))
     if not columns:
@@ -119,12 +121,13 @@ def by_unit(sums: Sums, unit: Tensor | None, units: int) -> Fields:
 def as_they_are(sums: Sums) -> Fields:
     """Fields whose rows are the units already (latents, items): each `[units]` or `[units, slices]`.
 
-    A number counts for every unit.
+    A number counts for every unit and slice.
     """
     tensors = {name: value for name, value in sums.fields.items() if isinstance(value, torch.Tensor)}
     units = max((len(value) for value in tensors.values()), default=1)
+    shape = (units, len(sums.slices)) if sums.slices else (units,)
     return {
-        name: tensors[name].detach().double().cpu().numpy() if name in tensors else np.full(units, float(value))
+        name: tensors[name].detach().double().cpu().numpy() if name in tensors else np.full(shape, float(value))
         for name, value in sums.fields.items()
     }
 

@@ -18,7 +18,9 @@ class Column(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str
-    slice: str | None = Field(default=None, description="one slice; all of the metric's when left out")
+    slice: str | None = Field(
+        default=None, description="one slice; when left out all of the metric's, or of many the first, its overall value"
+    )
     label: str | None = Field(default=None, description="header; the metric's name in words when left out")
     digits: int | None = Field(default=None, ge=0, le=12, description="decimals; from the standard error when left out")
 
@@ -89,8 +91,12 @@ class Board(BaseModel):
 
 DEFAULT_COLUMNS = tuple(
     Column(metric=name)
-    for name in ("l0", "loss_recovered", "ce_delta", "explained_variance", "cosine_similarity", "dead_fraction")
-)
+    for name in (
+        "l0", "loss_recovered", "ce_delta", "explained_variance", "cosine_similarity", "dead_fraction",
+        "sparse_probing", "sparse_probing_last_token", "mean_absorption_fraction", "absorption_main_f1", "scr", "tpp",
+        "ravel_disentanglement", "ravel_cause", "unlearning_held_out",
+    )
+)  # fmt: skip
 DEFAULT_PARETO = tuple(Pareto(y=Column(metric=name)) for name in ("loss_recovered", "explained_variance", "ce_delta"))
 
 

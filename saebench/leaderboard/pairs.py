@@ -54,8 +54,9 @@ class Pairs:
         independent = first.metric.units == "latents"
         if not independent and not np.array_equal(first.kept, second.kept):
             return None
-        p = subtract(first.draws, second.draws, transform=harm_of(a.better), independent=independent).p
-        return None if math.isnan(p) else float(p)
+        difference = subtract(first.draws, second.draws, transform=harm_of(a.better), independent=independent)
+        p = float(np.ravel(difference.p)[0])  # a slice of a metric is an axis of length one
+        return None if math.isnan(p) else p
 
     def _of(self, score: Score) -> Drawn | None:
         key = (score.signature, score.slice)

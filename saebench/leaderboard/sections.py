@@ -13,6 +13,8 @@ from saebench.leaderboard.rows import ROLES, Score
 from saebench.metric import Direction
 
 NO_CORPUS = ("", "none", "-")
+MOST_SLICES = 6
+"""A metric with more slices than this shows its first one where a board names none."""
 MEASURED = ("settings", "tokens", "context", "dtype", "seed")
 
 
@@ -109,11 +111,16 @@ def board_columns(scores: Sequence[Score], board: Board) -> list[Column]:
         slices = have[column.metric]
         if column.slice is not None and column.slice not in slices:
             raise UserError(f"Metric {column.metric!r} has no slice {column.slice!r}. {nearest(column.slice, slices)}")
-        chosen = [column.slice] if column.slice is not None else [""] if "" in slices else list(slices)
+        chosen = [column.slice] if column.slice is not None else [""] if "" in slices else _overall(list(slices))
         for name in chosen:
             full = column.model_copy(update={"slice": name or None})
             columns.setdefault(full.key, full)
     return list(columns.values())
+
+
+def _overall(slices: list[str]) -> list[str]:
+    """All slices of a metric that has few; of one that has many the first, which is the overall value."""
+    return slices if len(slices) <= MOST_SLICES else slices[:1]
 
 
 def figures_of(board: Board) -> Sequence[Pareto]:

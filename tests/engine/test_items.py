@@ -301,16 +301,19 @@ def test_document_lengths_count_what_is_valid(model: Subject) -> None:
 @metric(version=1, unit="share", better="higher", units="items")
 def noted(given: LabelledCodes, *, pooling: str = "mean") -> Sums:
     """Says something to its readers."""
-    return Sums(n=torch.ones(200, 2), slices=("a", "b"), notes=("letter x left out: 3 words",))
+    hits = torch.arange(200)[:, None] % torch.tensor([2, 4]) == 0
+    return Sums(hits=hits.double(), n=1, slices=("a", "b"), notes=("letter x left out: 3 words",))
 
 
 @noted.value
 def _(s: Totals):
-    return s.n / s.n
+    return s.hits / s.n
 
 
 def test_notes_reach_every_row(model: Subject, sae: SparseCoder) -> None:
     made = _run(model, sae, _labelled(model, _rows()), noted)
     assert [row.slice for row in made] == ["a", "b"]
     assert all("letter x left out: 3 words" in row.warnings for row in made)
+    assert [row.value for row in made] == [0.5, 0.25]
+    assert all(row.stderr is not None and 0 < row.stderr < 0.1 for row in made), "a number counts in every slice"
     assert made[0].n == 128
