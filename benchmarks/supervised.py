@@ -106,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     parser.add_argument("--width", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--peak-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not (options.ours or options.memory or options.reference_python):
         parser.error("--reference-python is missing: benchmarks/README.md says how to make that environment")
@@ -326,6 +327,7 @@ def _wide(options: argparse.Namespace, folder: Path) -> dict[tuple[int, int], di
     for width in WIDTHS:
         for scale in SCALES:
             about = ["--memory", str(folder / f"data-{scale}"), "--width", str(width)]
+            about += ["--peak-only"] if scale > 1 else []
             command = [sys.executable, __file__, *about, "--threads", str(options.threads), "--model", options.model]
             kept = folder / f"wide-{width}-{scale}.json"
             if not kept.exists():
@@ -336,7 +338,7 @@ def _wide(options: argparse.Namespace, folder: Path) -> dict[tuple[int, int], di
 
 
 def _wide_child(options: argparse.Namespace) -> None:
-    """One SAE drawn at random through probing, TPP and SCR: MiB before and after, then seconds."""
+    """One SAE drawn at random through k-sparse probing, TPP and SCR: peak MiB, then seconds."""
     torch.set_num_threads(options.threads)
     folder = Path(options.memory)
     model = sb.load_model(options.model, device="cpu")
@@ -345,9 +347,11 @@ def _wide_child(options: argparse.Namespace) -> None:
     data = _labelled(folder, model, metrics)
     _rows(model, saes[:1], data, metrics)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    clock, _ = _timed(model, saes, folder, metrics)
-    floor = _floor(model, saes[0], data)
-    sys.stdout.write(json.dumps({"peak": peak, "sae": clock.cpu[SAE], **floor}) + "\n")
+    found = {"peak": peak, "texts": float(len(data.items.texts))}
+    if not options.peak_only:
+        clock, _ = _timed(model, saes, folder, metrics)
+        found |= {"sae": clock.cpu[SAE], **_floor(model, saes[0], data)}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def _random(like: Any, width: int, seed: int) -> TopK:
@@ -437,7 +441,7 @@ def _floors(ours: list[Report], wide: Mapping[tuple[int, int], Mapping[str, floa
     yield "|---|---|---|---|---|---|---|"
     middle = ours[0]
     cases = [("the SAE above", middle.counts, middle.cpu[name][SAE], name) for name in WHOLE if name in middle.cpu]
-    cases += [("random", counts, counts["sae"], FEW) for counts in wide.values()]
+    cases += [("random", counts, counts["sae"], FEW) for counts in wide.values() if "sae" in counts]
     for name, counts, sae, what in cases:
         yield (
             f"| {name}, {counts['d_sae']:,.0f} latents; {what} | {counts['texts']:,.0f}, {counts['tokens']:,.0f} | "
