@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/saebench leaderboard build runs/demo --out runs/demo/board --board leaderboards/boards/world.yaml
 	@echo
 	@echo "board:  runs/demo/board/README.md"
-	@echo "figure: runs/demo/board/figures/world-blocks-2-hook_resid_post-text-loss_recovered-by-l0.png"
+	@echo "figure: runs/demo/board/figures/world-blocks-2-hook_resid_post-loss_recovered-by-l0.png"
 
 test: .venv/installed
 	$(BIN)/python -m pytest

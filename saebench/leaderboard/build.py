@@ -124,7 +124,7 @@ def figure_names(content: Content) -> list[list[str]]:
         mine: list[str] = []
         for plane in group:
             stem = f"{slug(plane.y.key)}-by-{slug(plane.x.key)}"
-            stem = f"{slug(section.title)}-{stem}" if several else stem
+            stem = f"{slug(section.stem)}-{stem}" if several else stem
             name, count = stem, 2
             while name in taken:
                 name, count = f"{stem}-{count}", count + 1

@@ -56,6 +56,13 @@ class Section:
     heads: tuple[Head, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
+    rival: str = ""
+    """The corpus that sets it apart from another section of its model and hook."""
+
+    @property
+    def stem(self) -> str:
+        """What its files are called by: model and hook, and the corpus where another section has those."""
+        return " · ".join(part for part in (self.model, self.hook_out, self.rival) if part)
 
     @property
     def title(self) -> str:
@@ -88,7 +95,7 @@ def sections(scores: Sequence[Score], board: Board) -> list[Section]:
         rivals = _rival_corpora(group)
         for rival in rivals or [None]:
             mine = [s for s in group if rival is None or s.corpus == rival or s.corpus not in rivals]
-            found.append(_section(model, hook, mine, columns, board))
+            found.append(replace(_section(model, hook, mine, columns, board), rival=rival or ""))
     return found
 
 

@@ -58,8 +58,8 @@ def test_two_models_have_a_section_and_figures_each(make_row: Any, tmp_path: Pat
         for m, v in (("l0", l0), ("loss_recovered", 0.9))
     ]  # fmt: skip
     written = build(pd.DataFrame(rows), tmp_path, ONE_FIGURE)
-    assert "figures/gpt2-blocks-2-hook_resid_post-text-loss_recovered-by-l0.png" in written
-    assert "figures/google-gemma-blocks-2-hook_resid_post-text-loss_recovered-by-l0.svg" in written
+    assert "figures/gpt2-blocks-2-hook_resid_post-loss_recovered-by-l0.png" in written
+    assert "figures/google-gemma-blocks-2-hook_resid_post-loss_recovered-by-l0.svg" in written
     assert written["README.md"].read_text(encoding="utf-8").count("\n## ") == 3
 
 
