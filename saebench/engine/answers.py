@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,7 +31,7 @@ def question_runs(
     return QuestionRuns(data.items, share["forget"], share["retain"], torch.maximum(*top), clean, runner)
 
 
-def density(model: Subject, corpus: Corpus, saes: list[SparseCoder], budget: int) -> list[Density]:
+def density(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder], budget: int) -> list[Density]:
     """How often each SAE's latents fire on a text, from one pass of the model."""
     found = [Density(sae.d_sae) for sae in saes]
     hooks = sorted({sae.hook_in for sae in saes})

@@ -138,7 +138,7 @@ def chosen_data(suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[
     for name in wanted:
         if name not in types:
             raise unknown("data name", name, types)
-    known = {name: suite.data[name] if name in suite.data else types[name]() for name in wanted}
+    known: dict[str, Any] = {name: suite.data.get(name) or types[name]() for name in wanted}
     chosen: dict[str, tuple[Any, Any]] = {name: (spec.source, spec) for name, spec in known.items()}
     for name, given in (data or {}).items():
         if name not in known:

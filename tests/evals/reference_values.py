@@ -15,9 +15,52 @@ from tests.helpers.toys import ToySAE, tiny_llama, token_rows
 FILE = Path(__file__).with_suffix(".json")
 
 
-def computed() -> dict[str, float]:
-    """Values of every metric of the core suite on a fixed toy, by `metric@version[slice]`."""
-    rows = sb.evaluate(ToySAE(seed=11), "core", model=tiny_llama(), data={"text": token_rows(24, 9, seed=11)}).rows
+SUPERVISED = {
+    "metric": [
+        {"sparse_probing": {"k": [1, 2]}},
+        {"sparse_probing_auroc": {"k": [1]}},
+        {"sparse_probing_f1": {"k": [1]}},
+        {"sparse_probing@saebench": {"k": [1]}},
+        {"residual_probing": {"k": [1]}},
+        "full_code_probing",
+        {"sparse_probing_last_token": {"k": [1, 2]}},
+        {"tpp": {"n": [5, 20]}},
+        {"scr": {"n": [5, 20]}},
+        "mean_absorption_fraction",
+        "full_absorption_rate",
+        "num_split_features",
+        "absorption_main_f1",
+        {"ravel_disentanglement": {"pairs": 16, "steps": 5}},
+        {"unlearning_forget_accuracy": {"multipliers": [25, 100], "relative": [2]}},
+        {"unlearning_held_out": {"multipliers": [25, 100], "relative": [2]}},
+    ],
+    "data": {
+        "probing": {"source": "world:gender,dialect,category", "train": 20, "test": 15},
+        "last_token": {"source": "world:dialect", "train": 20, "test": 15},
+        "words": {"source": "world:first_letter", "words": 400},
+        "entities": {"source": "world", "types": ["city"], "templates": 2},
+        "questions": {"source": "world", "questions": 60, "orders": 2},
+        "forget": {"source": "world:forget", "tokens": 3000},
+        "retain": {"source": "world:retain", "tokens": 3000},
+    },
+    "references": {"null": None, "baseline": None},
+}
+"""Every family of items metrics on little of the world; slices below the overall ones are left out."""
+
+
+def computed(part: str = "both") -> dict[str, float]:
+    """Values by `metric@version[slice]`: the core suite on a fixed toy, the other families on a shipped SAE.
+
+    Args:
+        part: `core`, `supervised` or `both`.
+    """
+    rows = []
+    if part != "supervised":
+        data = {"text": token_rows(24, 9, seed=11)}
+        rows += sb.evaluate(ToySAE(seed=11), "core", model=tiny_llama(), data=data).rows
+    if part != "core":
+        shipped = sb.evaluate("world:topk-mid", SUPERVISED, model="world").rows
+        rows += [row for row in shipped if "/" not in row.slice]
     return {
         f"{row.metric}@{row.version}" + (f"[{row.slice}]" if row.slice else ""): row.value
         for row in rows
