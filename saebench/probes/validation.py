@@ -14,6 +14,7 @@ from saebench.probes.lasso import fit_l1
 from saebench.probes.problems import Problem
 from saebench.probes.scores import auroc
 from saebench.probes.select import Table, shape_of
+from saebench.probes.span import Span
 from saebench.probes.sparse import Case, batches, padded
 from saebench.probes.wide import Features, fit_wide
 
@@ -63,12 +64,16 @@ def full_logits(x: Table, problems: Sequence[Problem], grid: Sequence[float] = W
     for problem in problems:
         train = x[problem.train]
         scale = _scale(train)
-        features, label = Features(train, scale), torch.from_numpy(problem.train_label)[:, None].double()
+        span = Span(train, scale) if Span.suits(train) else None
+        features = span.features if span else Features(train, scale)
+        label = torch.from_numpy(problem.train_label)[:, None].double()
         held = torch.from_numpy(held_out(problem.train_label))[:, None]
         best = _best(features, label, held, torch.tensor(grid, dtype=torch.float64))
         probe = fit_wide(features, label, torch.ones_like(label), best, tol=1e-6)
-        weight = (probe.coef.T * scale).numpy()
-        logits.append((x[problem.test] @ weight)[:, 0] + float(probe.intercept))
+        if span:
+            logits.append(span.logits(probe, x[problem.test]))
+        else:
+            logits.append((x[problem.test] @ (probe.coef.T * scale).numpy())[:, 0] + float(probe.intercept))
     return logits
 
 

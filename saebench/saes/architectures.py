@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from saebench.saes.coder import Coder
 from saebench.saes.codes import Codes
+
+
+def _above_kth(pre: Tensor, k: int) -> Codes | None:
+    """The positive entries among the k largest of each row; None where `topk` has to decide.
+
+    On a CPU a partition finds the k-th largest three times as quickly as `topk` finds all k (measured for k = 20 of
+    1,024). Equal values at the bar, or NaN, are left to `topk`.
+    """
+    width = pre.shape[-1]
+    if pre.device.type != "cpu" or pre.dtype != torch.float32 or not 0 < k < width or not len(pre):
+        return None
+    bar = np.partition(pre.detach().numpy(), width - k, axis=-1)[:, width - k]
+    if np.isnan(bar).any():
+        return None
+    floor = np.finfo(np.float32).smallest_subnormal
+    fires = pre >= torch.from_numpy(np.maximum(bar, floor))[:, None]
+    codes = Codes.from_mask(fires, pre)
+    return codes if int(codes.l0.max()) <= k else None
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -48,7 +67,11 @@ class TopK(Coder):
 
     def activate(self, x: Tensor) -> Codes:
         """Codes of prepared input `[n, d_in]`."""
-        top = _linear(x, self.W_enc, self.b_enc).topk(self.k, dim=-1, sorted=False)
+        pre = _linear(x, self.W_enc, self.b_enc)
+        codes = _above_kth(pre, self.k)
+        if codes is not None:
+            return codes
+        top = pre.topk(self.k, dim=-1, sorted=False)
         return Codes.from_topk(top.values.relu(), top.indices, self.d_sae)
 
 
