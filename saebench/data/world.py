@@ -147,14 +147,13 @@ def quizzes(n: int | None = None, seed: int = HELD_OUT_SEED, domain: str | None 
 
 
 @cache
-def _read_index() -> str:
-    path = SAES_DIR / "index.json"
+def _read_index(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else "{}"
 
 
 def sae_index() -> dict[str, dict[str, Any]]:
     """What is known of each shipped SAE, by name; empty where none are shipped."""
-    index: dict[str, dict[str, Any]] = json.loads(_read_index())
+    index: dict[str, dict[str, Any]] = json.loads(_read_index(SAES_DIR / "index.json"))
     return index
 
 
