@@ -80,6 +80,24 @@ def test_a_trained_sae_beats_its_damaged_twins_by_more_than_the_interval(
     assert mean > 1.96 * stderr > 0
 
 
+def test_ravel_tells_a_trained_sae_from_its_damaged_twins(model: Subject) -> None:
+    """By more than the intervals: the untrained, and the one whose decoder is shuffled."""
+    settings = {"error": ["dropped"], "steps": 20, "rate": 0.2, "pairs": 32}
+    results = sb.evaluate(
+        [f"world:topk-mid{x}" for x in ("", "-untrained", "-shuffled")],
+        {
+            "metric": [{"ravel_disentanglement": settings}],
+            "data": {"entities": {"source": "world", "types": ["city", "beast"], "templates": 3}},
+            "references": {"null": None, "baseline": None},
+        },
+        model=model,
+    )
+    whole, *damaged = (
+        _row(results, f"topk-mid{x}", "ravel_disentanglement", "error=dropped") for x in ("", "-untrained", "-shuffled")
+    )
+    assert all(whole.ci_low > twin.ci_high for twin in damaged)
+
+
 def test_probing_cannot_see_the_decoder(twins: Results) -> None:
     values = {_row(twins, f"topk-mid{x}", "sparse_probing", "k=1").value for x in ("", "-shuffled")}
     assert len(values) == 1
