@@ -71,8 +71,8 @@ def known(model: EntityModel, fit: int, test: int) -> tuple[list[Exchange], tupl
     if not found:
         right = model.right.double().mean().item() if len(model.right) else 0.0
         raise NotApplicable(
-            f"The model completes {right:.1%} of {len(model.right)} prompts with the right value, so there is no "
-            f"attribute to exchange: {'; '.join(notes)}."
+            f"No attribute can be exchanged; the model completes {right:.1%} of {len(model.right)} prompts with the "
+            f"right value: {'; '.join(notes)}."
         )
     return found, notes
 

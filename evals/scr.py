@@ -96,7 +96,7 @@ def _sums(
 
     from saebench.probes import sizes
 
-    n = tuple(sorted(sizes(n)))
+    n = tuple(sorted(sizes(n, "n")))
     runs = [biased(e, pair, c) for pair in pairs(e)]
     scores = e.once(("scr", n, c), lambda: [_scores(e, run, n) for run in runs])
     items = np.unique(np.concatenate([run.problems[0].test for run in runs]))

@@ -89,7 +89,7 @@ def _sums(e: LabelledEffects, n: tuple[int, ...], c: float, part: tuple[float, f
 
     from saebench.probes import sizes
 
-    n = tuple(sorted(sizes(n)))
+    n = tuple(sorted(sizes(n, "n")))
     tasks, notes = _tasks(e)
     found = e.once(("tpp", n, c), lambda: [_falls(e, group, n, c) for group in tasks])
     items = np.unique(np.concatenate([falls.tests for falls in found]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,9 +168,18 @@ def _items(name: str, items: Any, model: Subject, source: Any, at: Any, about: s
 def _labelled(name: str, source: Any, spec: LabelledSpec, model: Subject, seed: int, offline: bool) -> Dataset:
     from saebench.data.labelled_reader import read_labelled
 
-    labelled = read_labelled(source, spec, seed=seed, offline=offline)
-    texts = (Text(text=text) for text in labelled.texts)
-    rows = [truncated(ids, spec, model) for _, ids in tokenised(texts, model, name)]
+    if not isinstance(source, (str, Path)):
+        source = list(source) if isinstance(source, Iterable) else source
+    hollow: set[str] = set()
+    while True:
+        labelled = read_labelled(source, spec, seed=seed, offline=offline, hollow=hollow)
+        texts = (Text(text=text) for text in labelled.texts)
+        rows = [truncated(ids, spec, model) for _, ids in tokenised(texts, model, name)]
+        # Others take their place, and may be no better.
+        found = {t for t, row in zip(labelled.texts, rows, strict=True) if set(row.tolist()) <= model.special_ids}
+        if not found:
+            break
+        hollow |= found
     corpus = item_corpus(name, rows, model.special_ids, source=str(source), about=digest(labelled))
     return Dataset(name, corpus, labelled)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ _KNOWN = {
 }
 
 
-def read_labelled(source: Any, spec: LabelledSpec, *, seed: int, offline: bool = False) -> LabelledTexts:
+def read_labelled(
+    source: Any, spec: LabelledSpec, *, seed: int, offline: bool = False, hollow: Container[str] = ()
+) -> LabelledTexts:
     """Texts with the tasks and pairs over them; every split depends on the seed and the texts alone.
 
     Args:
@@ -32,12 +34,13 @@ def read_labelled(source: Any, spec: LabelledSpec, *, seed: int, offline: bool =
         spec: Columns, sizes and what to keep.
         seed: Of the splits and of the negatives.
         offline: Take what is on the hub from the local cache alone.
+        hollow: Texts that hold no content token for the model; they are left out, counted.
 
     Raises:
         UserError: Not found, not readable, a missing column, an unknown task, or too few texts for two classes; the
             message says what to change.
     """
-    builder = Builder(spec, seed)
+    builder = Builder(spec, seed, hollow)
     name = source if isinstance(source, (str, Path)) else "rows in memory"
     for labelling in _labellings(source, spec, seed, offline):
         builder.add(labelling)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,11 +54,15 @@ class Labelling:
     in_order: bool = False
 
 
-def cleaned(given: Labelling) -> tuple[list[Row], list[str]]:
+def cleaned(given: Labelling, hollow: Container[str] = ()) -> tuple[list[Row], list[str]]:
     """Each text once, and a sentence for every kind of row that was left out.
 
     Rows without a text or a label are left out; exact duplicates are merged; a text with two labels is left out;
     a text that is both in train and in test is kept in train.
+
+    Args:
+        given: The rows.
+        hollow: Texts to leave out because they hold no content token for the model.
     """
     counts: Counter[str] = Counter()
     kept: dict[str, Row] = {}
@@ -68,6 +72,9 @@ def cleaned(given: Labelling) -> tuple[list[Row], list[str]]:
             counts["without a text" if not row.text.strip() else "without a label"] += 1
             continue
         if given.classes is not None and row.label not in given.classes:
+            continue
+        if row.text in hollow:
+            counts["whose text is special tokens alone"] += 1
             continue
         before = kept.setdefault(row.text, row)
         if before is row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +28,23 @@ if TYPE_CHECKING:
 
 _Parts = dict[str, list[Row]]
 
+SHOWN = 6
+"""Most reasons in the sentence that says why nothing could be made."""
+
 
 class Builder:
-    """Collects tasks and pairs; each distinct text is kept once."""
+    """Collects tasks and pairs; each distinct text is kept once.
 
-    def __init__(self, spec: LabelledSpec, seed: int) -> None:
+    Args:
+        spec: Sizes and what to keep.
+        seed: Of the splits.
+        hollow: Texts that hold no content token for the model; they are left out.
+    """
+
+    def __init__(self, spec: LabelledSpec, seed: int, hollow: Container[str] = ()) -> None:
         self.spec = spec
         self.seed = seed
+        self._hollow = hollow
         self._pool: dict[str, int] = {}
         self._tasks: list[Task] = []
         self._pairs: list[SpuriousPair] = []
@@ -42,7 +52,7 @@ class Builder:
 
     def add(self, given: Labelling) -> None:
         """Make a task of a labelling, and its pairs; what cannot be made is named."""
-        rows, left_out = cleaned(given)
+        rows, left_out = cleaned(given, self._hollow)
         self._left_out += left_out
         if not given.in_order:
             rows = drawn(rows, self.seed)
@@ -58,7 +68,9 @@ class Builder:
             UserError: Nothing could be made; the message says why.
         """
         if not self._tasks and not self._pairs:
-            why = "; ".join(self._left_out) or "it holds no labelled text"
+            few = self._left_out if len(self._left_out) <= SHOWN else [*self._left_out[: SHOWN - 1], self._left_out[-1]]
+            more = f"; and {len(self._left_out) - len(few)} more like these" if len(few) < len(self._left_out) else ""
+            why = "; ".join(few) + more or "it holds no labelled text"
             raise UserError(f"Labelled data {source!r} makes no task: {why}.")
         return LabelledTexts(
             texts=tuple(self._pool),
@@ -82,7 +94,8 @@ class Builder:
         if kept != classes and self.spec.protocol == "last_token" and len(kept) > 1:
             found = self._cut(given, [row for row in rows if row.label in kept], kept)
         if len(kept) < 2:
-            self._left_out.append(f"task {given.name!r}: {len(kept)} classes with enough texts, and two are needed")
+            number = f"one class ({kept[0]!r})" if kept else "no class"
+            self._left_out.append(f"task {given.name!r}: {number} with enough texts, and two are needed")
             return
         uses = given.uses or frozenset({"probing", "tpp"} if len(kept) > 2 else {"probing"})
         arrays = {part: [(self._at(row), i) for i, c in enumerate(kept) for row in found[c][part]] for part in PARTS}
@@ -120,9 +133,7 @@ class Builder:
         for pair in pairs:
             self._add_pair(given.name, found, (pair[0], pair[1]), (values[0], values[1]))
 
-    def _add_pair(
-        self, name: str, found: dict[str, _Parts], pair: tuple[str, str], values: tuple[str, str]
-    ) -> None:
+    def _add_pair(self, name: str, found: dict[str, _Parts], pair: tuple[str, str], values: tuple[str, str]) -> None:
         full = f"{name} {pair[0]}/{pair[1]}"
         chosen: list[list[tuple[Row, int, int]]] = []
         for part, most, least in (

@@ -21,8 +21,10 @@ def table_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, siblings) if siblings else f"The folder {str(path.parent)!r} does not exist."
+        hint = f"The folder {str(path.parent)!r} does not exist."
+        if path.parent.is_dir():
+            tables = [p.name for p in path.parent.iterdir() if p.suffix in TABLES]
+            hint = nearest(path.name, tables) if tables else f"The folder {str(path.parent)!r} holds no table."
         raise UserError(f"No data at {str(path)!r}. {hint}")
     files = sorted(p for p in path.rglob("*") if p.suffix in TABLES)
     if not files:
@@ -53,12 +55,22 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"Cannot read {str(path)!r} as a table: use {', '.join(TABLES)}.")
     try:
         text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(x) for x in text.splitlines() if x.strip()]
+        rows = json.loads(text) if path.suffix == ".json" else list(_lines(text, path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{str(path)!r} is not {path.suffix[1:].upper()}: {error}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{str(path)!r} must hold rows with named columns.")
     return rows
+
+
+def _lines(text: str, path: Path) -> Iterator[Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                what = f"{error.msg} at column {error.colno}"
+                raise UserError(f"Line {number} of {str(path)!r} is not JSON: {what}.") from error
 
 
 def _frame(path: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from saebench.errors import UserError
 from saebench.metric import Metric, NotApplicable, Sums
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def reduced(
         return sums, as_they_are(sums) if metric.kind == "items" else by_unit(sums, unit, units)
     except NotApplicable as why:
         return "not_applicable", str(why)
+    except UserError as why:
+        return "error", str(why)
     # A metric may be anyone's code; whatever it raises becomes the reason in its row.
     except Exception as error:  # noqa: BLE001
         if out_of_memory(error):

@@ -138,7 +138,9 @@ def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> li
     return [
         row
         for cell, tally in zip(cells, task.tallies, strict=True)
-        for row in cell.rows(tally, shared, warnings=[*warnings, *cell.fit_warnings], seconds=seconds)
+        for row in cell.rows(
+            tally, shared, warnings=[*warnings, *cell.fit_warnings, *cell.data_warnings], seconds=seconds
+        )
     ]
 
 

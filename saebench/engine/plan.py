@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from saebench.engine.rows import Cell
-from saebench.errors import UserError, unknown
+from saebench.errors import UserError, nearest, unknown
 from saebench.inputs import Losses
 from saebench.metric import Metric
 from saebench.results import Row
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from saebench.models import Subject
     from saebench.saes import SparseCoder
     from saebench.suite import Suite
+
+POOLINGS = ("mean", "max", "last")
+"""Ways in which a text's codes become one row."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def chosen_metrics(suite: Suite, names: Sequence[str] | None) -> list[Metric]:
     """The suite's metrics, or only those named, with the suite's settings where it has them.
 
     Raises:
-        UserError: A metric that does not exist, or one asked for twice.
+        UserError: A metric or a pooling that does not exist, or a metric asked for twice.
     """
     from saebench import registry
 
@@ -116,6 +119,10 @@ def chosen_metrics(suite: Suite, names: Sequence[str] | None) -> list[Metric]:
     if names:
         own = {metric.name: metric for metric in metrics}
         metrics = [own.get(name) or registry.get(name) for name in names]
+    for metric in metrics:
+        pooling = metric.settings.get("pooling")
+        if pooling not in (None, *POOLINGS) and metric.data in ("probing", "last_token"):
+            raise unknown(f"pooling of metric {metric.name!r}:", str(pooling), POOLINGS)
     signatures = [metric.signature for metric in metrics]
     twice = {s for s in signatures if signatures.count(s) > 1}
     if twice:
@@ -142,7 +149,7 @@ def chosen_data(suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[
     chosen: dict[str, tuple[Any, Any]] = {name: (spec.source, spec) for name, spec in known.items()}
     for name, given in (data or {}).items():
         if name not in known:
-            raise unknown(f"data name of suite {suite.name!r}", name, known)
+            raise UserError(f"Suite {suite.name!r} uses no data named {name!r}. {nearest(name, known)}")
         if isinstance(given, Mapping):
             spec = data_spec(name, {**known[name].model_dump(), **given}, "the data given")
             chosen[name] = (spec.source, spec)

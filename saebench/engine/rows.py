@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from saebench.models import Subject
     from saebench.saes import SparseCoder
 
+MOST_LEFT_OUT = 10
+"""Most sentences that a row says about data that was left out."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -51,6 +54,13 @@ class Cell:
     def fit_warnings(self) -> list[str]:
         """What is to be said of the text that something was fitted to."""
         return [self.fitting.warning] if self.fits and self.fitting and self.fitting.warning else []
+
+    @property
+    def data_warnings(self) -> list[str]:
+        """What was left out of the items when they were read, and how else they differ from what was asked for."""
+        left_out = tuple(getattr(self.data.items, "left_out", ())) if self.data else ()
+        more = len(left_out) - MOST_LEFT_OUT
+        return [*left_out[:MOST_LEFT_OUT], *([f"and {more} more left out when the data was read"] if more > 0 else [])]
 
     @property
     def corpus(self) -> Corpus | None:

@@ -75,18 +75,16 @@ def by_task(given: Iterable[Problem]) -> Iterator[tuple[np.ndarray, list[Problem
         yield rows, [problem.within(rows) for problem in group]
 
 
-def sizes(k: int | Iterable[int]) -> tuple[int, ...]:
+def sizes(k: int | Iterable[int], name: str = "k") -> tuple[int, ...]:
     """Numbers of features to probe, in the order given and without repeats.
 
     Raises:
         UserError: A number that is not a whole number above zero.
     """
-    given = [k] if isinstance(k, int) else list(k)
+    given = [k] if isinstance(k, (int, float, str)) else list(k)
     for number in given:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UserError(f"Setting k of a probing metric: {number!r} is not a number of features; give 1, 2, 5 ...")
+            raise UserError(f"Setting {name}: {number!r} is not a number of latents; give whole numbers above 0.")
     if not given:
-        raise UserError(
-            "Setting k of a probing metric is empty: give at least one number of features, such as [1, 2, 5]."
-        )
+        raise UserError(f"Setting {name} is empty: give at least one number of latents, such as [1, 2, 5].")
     return tuple(dict.fromkeys(given))

@@ -14,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
+from saebench.errors import UserError
 from saebench.probes.logistic import Probe
 from saebench.probes.select import Table
 
@@ -92,7 +93,12 @@ def fit_wide(features: Features, label: Tensor, mask: Tensor, c: Tensor | float 
 
     Returns:
         One probe a problem; NaN where a problem has rows of one class only.
+
+    Raises:
+        UserError: A strength that is not above zero.
     """
+    if not bool((torch.as_tensor(c) > 0).all()):
+        raise UserError(f"Setting c: {c!r} is no strength of a probe; give a number above 0.")
     label, mask = label.double(), mask.double()
     positive, rows = (mask * label).sum(0), mask.sum(0)
     posed = (positive > 0) & (positive < rows)
