@@ -160,9 +160,11 @@ class LiveProgress(Progress):
 
 
 def _headline(rows: Sequence[Row]) -> str:
-    scalar = [row for row in rows if not row.slice]
-    more = f"  (+{len(rows) - _SHOWN} more)" if len(rows) > _SHOWN else ""
-    return "  ".join(f"{row.metric} {number(row)}" for row in scalar[:_SHOWN]) + more
+    first = {row.metric: row for row in reversed(rows)}  # of a sliced metric its first slice, the overall value
+    shown = [row for row in rows if first[row.metric] is row][:_SHOWN]
+    more = f"  (+{len(rows) - len(shown)} more)" if len(rows) > len(shown) else ""
+    named = (row.metric + (f"[{row.slice}]" if row.slice else "") for row in shown)
+    return "  ".join(f"{name} {number(row)}" for name, row in zip(named, shown, strict=True)) + more
 
 
 def _line(text: str) -> None:

@@ -45,7 +45,9 @@ def fitting_text(
     """The documents of the text that follow the scored ones; without a text, the first of the other data."""
     if "text" not in corpora:
         first = next(iter(corpora.values()), None)
-        return None if first is None else Fitting(first)
+        if first is None:
+            return None
+        return Fitting(first, f"fitted to the rows of {first.name!r}, scored ones included, for the suite has no text")
     corpus, (source, spec) = corpora["text"], sources["text"]
     more = spec.model_copy(update={"tokens": FIT_TOKENS, "documents": corpus.read + FIT_TOKENS // 10})
     try:

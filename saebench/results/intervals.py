@@ -41,13 +41,15 @@ class Resampled:
 
     @property
     def stderr(self) -> float:
-        """Standard deviation of the replicates."""
-        return float(np.std(self.replicates, ddof=1))
+        """Standard deviation of the replicates; 0 where they differ by rounding alone."""
+        spread = float(np.std(self.replicates, ddof=1))
+        tiny = 1e-12 * max(abs(self.value), float(np.max(np.abs(self.replicates))), 1e-300)
+        return spread if spread > tiny else 0.0
 
     @property
     def constant(self) -> bool:
         """Whether every replicate is the same up to rounding: no sampling noise at all."""
-        return self.stderr <= 1e-12 * max(abs(self.value), float(np.max(np.abs(self.replicates))), 1e-300)
+        return self.stderr == 0.0
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The two-sided interval at `level`."""
