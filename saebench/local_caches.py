@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saebench.data.hub_data import snapshot_folder, whole
-from saebench.errors import UserError
+from saebench.errors import UserError, hub_failures, hub_reason
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BESIDES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -26,16 +26,14 @@ def get_model(reference: str, revision: str | None) -> None:
         UserError: No such model, no access, or no network.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         names = HfApi().list_repo_files(reference, revision=revision)
         weights = next((pattern for pattern in _WEIGHTS if any(Path(n).match(pattern) for n in names)), _WEIGHTS[0])
         snapshot_download(reference, revision=revision, allow_patterns=[*_BESIDES, weights])
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except hub_failures() as error:
         raise UserError(
-            f"Cannot get model {reference!r}: {reason} Check the name, and `hf auth login` if it is gated."
+            f"Cannot get model {reference!r}: {hub_reason(error)} Check the name, and `hf auth login` if it is gated."
         ) from error
 
 

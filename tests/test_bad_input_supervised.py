@@ -91,3 +91,18 @@ def test_labels_that_are_numbers_do_not_fill_the_screen(tmp_path: Path) -> None:
         _evaluate(["sparse_probing"], {"probing": many})
     assert "more like these" in str(error.value)
     assert len(str(error.value)) < 900
+
+
+def test_fetch_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The client's own kind of error must not come through as a traceback."""
+    import huggingface_hub
+
+    from saebench import local_caches
+    from saebench.data import hub_data
+
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(sb.UserError, match=r"Cannot get model 'a/b': the hub cannot be reached"):
+        local_caches.get_model("a/b", None)
+    with pytest.raises(sb.UserError, match="cannot be read from the hub"):
+        hub_data.download(hub_data.parse("hf:a/b"))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from saebench.data.hub_layout import is_table, split_of, tables
 from saebench.data.tables import TABLES
-from saebench.errors import UserError
+from saebench.errors import UserError, hub_failures, hub_reason
 
 _NOTHING = ["*/nothing/is/called/this/*"]
 """Patterns that match no file: the client then asks for the folder alone, not for all that the hub has."""
@@ -66,7 +66,6 @@ def download(files: HubFiles, *, offline: bool = False) -> Path:
     Raises:
         UserError: No such dataset, no access, no network, or `offline` and not in the cache.
     """
-    from huggingface_hub.errors import HfHubHTTPError
 
     found = cached(files)
     if found is not None:
@@ -77,8 +76,8 @@ def download(files: HubFiles, *, offline: bool = False) -> Path:
         raise UserError(f"{what}: --offline was given and it is not in the local cache. {instead}")
     try:
         folder = _snapshot(files, local=False)
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"{what}: {' '.join(str(error).split())} {instead}") from error
+    except hub_failures() as error:
+        raise UserError(f"{what}: {hub_reason(error)} {instead}") from error
     for pattern in files.patterns or ("*",):
         if not _whole(folder, pattern):
             raise UserError(f"{what}: it holds no table {pattern!r}.")
@@ -144,7 +143,6 @@ def download_first(reference: str, config: str | None, split: str) -> list[Path]
         UserError: No such dataset, configuration or split, no access, or no network.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     found = cached_split(reference, config, split)
     if found:
@@ -152,8 +150,8 @@ def download_first(reference: str, config: str | None, split: str) -> list[Path]
     files = parse(reference)
     try:
         names = HfApi().list_repo_files(files.repo, repo_type="dataset", revision=files.revision)
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"Data {reference!r} cannot be read from the hub: {' '.join(str(error).split())}") from error
+    except hub_failures() as error:
+        raise UserError(f"Data {reference!r} cannot be read from the hub: {hub_reason(error)}") from error
     there = in_split([Path(name) for name in sorted(names) if is_table(Path(name))], Path(), config, split)
     if not there:
         raise UserError(f"Data {reference!r} has no table of split {split!r}" + (f" of {config!r}." if config else "."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saebench.errors import UserError
+from saebench.errors import UserError, hub_failures
 from saebench.saes.files import first_line
 
 PATTERNS = ("*.json", "*.yaml", "*.safetensors", "*.npz", "*.pt", "*.pth", "*.bin")
@@ -33,7 +33,7 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
         UserError: No such repository or path, no access, no network, or not in the cache when offline.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     repo, path, revision = split(ref)
     wanted: list[str] = [path, *(f"{path}/{pattern}" for pattern in PATTERNS)] if path else list(PATTERNS)
@@ -42,7 +42,7 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
     except LocalEntryNotFoundError as error:
         why = "it is not in the local cache and offline is set" if offline else "the hub cannot be reached"
         raise UserError(f"Cannot get hf:{ref}: {why}. Fetch it once with a network, or give a local path.") from error
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except hub_failures() as error:
         raise UserError(
             f"Cannot get hf:{ref}: {first_line(error)}. Check the name, and `hf auth login` if it is private."
         ) from error
