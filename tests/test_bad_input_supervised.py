@@ -37,6 +37,7 @@ def test_a_row_names_the_classes_that_were_left_out_with_their_counts(tmp_path: 
         assert "'c' has 1 texts to fit on and 1 to score on" in said
         assert "without a label" in said
         assert "without a text" in said
+        assert len(set(row.warnings)) == len(row.warnings)
 
 
 def test_texts_of_special_tokens_alone_are_left_out(tmp_path: Path) -> None:

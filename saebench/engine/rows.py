@@ -121,7 +121,7 @@ class Cell:
                 slice=name,
                 slices_total=len(names),
                 sums=_of_slice(fields, place, len(names)),
-                warnings=[*warnings, *tally.notes],
+                warnings=list(dict.fromkeys([*warnings, *tally.notes])),
                 seconds=round(tally.seconds + seconds, 4),
                 **estimate.columns(place),
             )
