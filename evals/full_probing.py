@@ -22,7 +22,7 @@ def residual_probing(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), poolin
     """
     from saebench.probes import on_residual
 
-    return _sums(c, on_residual(c, k, pooling), "accuracy")
+    return _sums(on_residual(c, k, pooling), "accuracy")
 
 
 @metric(version=1, unit="area under ROC", better="none", bounds=(0.0, 1.0), units="items")
@@ -33,7 +33,7 @@ def residual_probing_auroc(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), 
     """
     from saebench.probes import on_residual
 
-    return _sums(c, on_residual(c, k, pooling), "auroc")
+    return _sums(on_residual(c, k, pooling), "auroc")
 
 
 @metric(version=1, unit="share of texts", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
@@ -45,7 +45,7 @@ def full_code_probing(c: LabelledCodes, *, pooling: str = "mean") -> Sums:
     """
     from saebench.probes import on_all_codes
 
-    return _sums(c, on_all_codes(c, pooling), "accuracy")
+    return _sums(on_all_codes(c, pooling), "accuracy")
 
 
 @metric(version=1, unit="area under ROC", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
@@ -56,16 +56,16 @@ def full_code_probing_auroc(c: LabelledCodes, *, pooling: str = "mean") -> Sums:
     """
     from saebench.probes import on_all_codes
 
-    return _sums(c, on_all_codes(c, pooling), "auroc")
+    return _sums(on_all_codes(c, pooling), "auroc")
 
 
-def _sums(c: LabelledCodes, probed: Probed, score: str) -> Sums:
+def _sums(probed: Probed, score: str) -> Sums:
     import torch
 
     from saebench.probes import accuracy, auroc
 
     of = probed.sums({"accuracy": accuracy, "auroc": auroc}[score])
-    return Sums(psi=torch.from_numpy(of.psi), n=torch.from_numpy(of.n), slices=of.names, notes=c.texts.left_out)
+    return Sums(psi=torch.from_numpy(of.psi), n=torch.from_numpy(of.n), slices=of.names)
 
 
 @residual_probing.value

@@ -23,7 +23,7 @@ def sparse_probing(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling:
     """
     from saebench.probes import accuracy, k_sparse
 
-    return _sums(c, k_sparse(c, k, pooling).sums(accuracy))
+    return _sums(k_sparse(c, k, pooling).sums(accuracy))
 
 
 @metric(version=1, unit="area under ROC", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
@@ -35,7 +35,7 @@ def sparse_probing_auroc(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), po
     """
     from saebench.probes import auroc, k_sparse
 
-    return _sums(c, k_sparse(c, k, pooling).sums(auroc))
+    return _sums(k_sparse(c, k, pooling).sums(auroc))
 
 
 @metric(version=1, unit="F1", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
@@ -46,7 +46,7 @@ def sparse_probing_f1(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooli
     """
     from saebench.probes import f1, k_sparse
 
-    return _sums(c, k_sparse(c, k, pooling).sums(f1))
+    return _sums(k_sparse(c, k, pooling).sums(f1))
 
 
 @metric(
@@ -66,7 +66,7 @@ def sparse_probing_saebench(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5),
     """
     from saebench.probes import accuracy, k_sparse
 
-    return _sums(c, k_sparse(c, k, pooling, standardise=False).sums(accuracy))
+    return _sums(k_sparse(c, k, pooling, standardise=False).sums(accuracy))
 
 
 @metric(version=1, unit="problems", better="none", bounds=(0.0, None), units="none")
@@ -87,10 +87,10 @@ def sparse_probing_undefined(c: LabelledCodes, *, pooling: str = "mean") -> Sums
     return Sums(count=counts, slices=("all", "no score", "left out when read"))
 
 
-def _sums(c: LabelledCodes, of: Sliced) -> Sums:
+def _sums(of: Sliced) -> Sums:
     import torch
 
-    return Sums(psi=torch.from_numpy(of.psi), n=torch.from_numpy(of.n), slices=of.names, notes=c.texts.left_out)
+    return Sums(psi=torch.from_numpy(of.psi), n=torch.from_numpy(of.n), slices=of.names)
 
 
 @sparse_probing.value

@@ -22,7 +22,7 @@ def sparse_probing_last_token(c: LastTokenCodes, *, k: tuple[int, ...] = (1, 2, 
     """
     from saebench.probes import accuracy, last_token
 
-    return _sums(c, last_token(c, k, pooling).sums(accuracy))
+    return _sums(last_token(c, k, pooling).sums(accuracy))
 
 
 @metric(version=1, unit="area under ROC", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
@@ -35,7 +35,7 @@ def sparse_probing_last_token_auroc(
     """
     from saebench.probes import auroc, last_token
 
-    return _sums(c, last_token(c, k, pooling).sums(auroc))
+    return _sums(last_token(c, k, pooling).sums(auroc))
 
 
 @metric(version=1, unit="F1", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
@@ -46,7 +46,7 @@ def sparse_probing_last_token_f1(c: LastTokenCodes, *, k: tuple[int, ...] = (1, 
     """
     from saebench.probes import last_token, weighted_f1
 
-    return _sums(c, last_token(c, k, pooling).sums(weighted_f1))
+    return _sums(last_token(c, k, pooling).sums(weighted_f1))
 
 
 @metric(version=1, unit="share of texts", better="none", bounds=(0.0, 1.0), units="items")
@@ -57,13 +57,13 @@ def residual_probing_last_token(c: LastTokenCodes, *, k: tuple[int, ...] = (1, 2
     """
     from saebench.probes import accuracy, on_residual
 
-    return _sums(c, on_residual(c, k, pooling).sums(accuracy))
+    return _sums(on_residual(c, k, pooling).sums(accuracy))
 
 
-def _sums(c: LastTokenCodes, of: Sliced) -> Sums:
+def _sums(of: Sliced) -> Sums:
     import torch
 
-    return Sums(psi=torch.from_numpy(of.psi), n=torch.from_numpy(of.n), slices=of.names, notes=c.texts.left_out)
+    return Sums(psi=torch.from_numpy(of.psi), n=torch.from_numpy(of.n), slices=of.names)
 
 
 @sparse_probing_last_token.value
