@@ -18,8 +18,18 @@ from ._absorption_scores import Projections, Thresholds
 if TYPE_CHECKING:
     from torch import Tensor
 
+CAUTION = "A SAE without latents for the groups has nothing to absorb: read it beside absorption_main_f1."
 
-@metric(version=1, unit="share of the direction", better="lower", best=0.0, bounds=(0.0, 1.0), units="items")
+
+@metric(
+    version=1,
+    unit="share of the direction",
+    better="lower",
+    best=0.0,
+    bounds=(0.0, 1.0),
+    units="items",
+    caution=CAUTION,
+)
 def mean_absorption_fraction(
     w: WordCodes,
     *,
@@ -50,7 +60,7 @@ def mean_absorption_fraction(
     return _over_words(w, Settings(c, min_probe_f1, l1, max_k, f1_jump), lambda p: p.fraction(limits))
 
 
-@metric(version=1, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items")
+@metric(version=1, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items", caution=CAUTION)
 def full_absorption_rate(
     w: WordCodes,
     *,

@@ -28,7 +28,7 @@ class _Group(click.Group):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and leave with its exit code."""
     # Threads that spin while they wait make a run many times slower when anything else is on the machine's cores
-    # (measured: 6 to 16 times on two cores with one busy). Set before torch starts its threads; a user's own choice stays.
+    # (measured: 6 to 16 times on two cores with one busy). Set before torch starts its threads; a user's choice stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
@@ -121,7 +121,8 @@ def _show_board(results: Any, place: Path) -> None:
     from saebench.leaderboard.build import load_content, page_tables
 
     markdown("\n\n".join(page_tables(load_content(results))))
-    click.echo(f"\nrows: {place / 'rows.jsonl'} (and .parquet)    tables and figures: saebench leaderboard build {place}")
+    click.echo(f"\nrows: {place / 'rows.jsonl'} (and .parquet)")
+    click.echo(f"tables and figures: saebench leaderboard build {place}")
 
 
 def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], as_json: bool) -> None:

@@ -184,7 +184,8 @@ def _head(column: Column, scores: list[Score]) -> Head:
     if first.better not in get_args(Direction):
         problem = f"Metric {column.metric!r} has direction {first.better!r}."
         raise UserError(f"{problem} {nearest(first.better, get_args(Direction))}")
-    return Head(column, column.label or in_words(column.metric, column.slice), first.better, first.unit, newest, _caution(column.metric))
+    label = column.label or in_words(column.metric, column.slice)
+    return Head(column, label, first.better, first.unit, newest, _caution(column.metric))
 
 
 def _caution(metric: str) -> str:

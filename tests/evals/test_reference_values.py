@@ -6,7 +6,6 @@ import pytest
 
 from tests.evals.reference_values import computed, stored
 
-
 HINT = "write the table anew: python -m tests.evals.reference_values --write"
 ITEMS = 0.03
 """Values of items are shares of a few dozen: on another processor one on the edge may fall to the other side."""
