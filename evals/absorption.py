@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from saebench.inputs import WordCodes
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, NotApplicable, Sums, Totals, metric
 
 from ._absorption_probes import Settings
 from ._absorption_scores import Projections, Thresholds
@@ -160,6 +160,8 @@ def absorption_bias_share(w: WordCodes, *, c: float = 10.0, min_probe_f1: float 
 
 def _over_words(w: WordCodes, settings: Settings, score: Callable[[Projections], Tensor]) -> Sums:
     """A score of each true positive, averaged over a group's prompts and then over groups."""
+    if not len(w.codes.values):
+        raise NotApplicable("no latent fires on any of the words, so that there is nothing to absorb")
     import torch
 
     from ._absorption_groups import left_out

@@ -227,8 +227,12 @@ def test_a_useless_main_latent_is_shown_by_its_f1() -> None:
     assert values(absorption.absorption_main_f1, case.given())["first_letter"] < 0.6
 
 
-def test_a_sae_that_never_fires_has_values() -> None:
+def test_a_sae_that_never_fires_has_nothing_to_absorb() -> None:
+    """No absorption score, since 0 would be the best there is; the others say that it has no latents to look at."""
     case = Case()
-    got = {metric.name: values(metric, case.given())["first_letter"] for metric in ALL}
-    assert got["mean_absorption_fraction"] == got["full_absorption_rate"] == 0
+    for metric in (absorption.mean_absorption_fraction, absorption.full_absorption_rate):
+        with pytest.raises(NotApplicable, match="no latent fires"):
+            values(metric, case.given())
+    others = [metric for metric in ALL if metric.name in ("num_split_features", "absorption_bias_share")]
+    got = {metric.name: values(metric, case.given())["first_letter"] for metric in others}
     assert got["num_split_features"] == 1 and got["absorption_bias_share"] == 0

@@ -255,3 +255,17 @@ def test_longer_company_does_not_move_a_text(model: Subject) -> None:
         found.append((pool.pooled().dense()[: len(rows)], means.pooled()[: len(rows)]))
     for first, second in zip(*found, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_a_dead_sae_never_looks_good(model: Subject) -> None:
+    """Chance on probing, nothing on TPP, and no absorption score at all: it has nothing to absorb with."""
+    directions = torch.nn.functional.normalize(
+        torch.randn(32, model.d_model, generator=torch.Generator().manual_seed(0))
+    )
+    dead = _dictionary(directions, torch.full((32,), 1e6), torch.ones(32), "dead")
+    results = _scored([dead], model, *ALL)
+    assert _row(results, "dead", "sparse_probing", "k=1").value == pytest.approx(0.5, abs=0.05)
+    assert _row(results, "dead", "tpp", "n=10").value == 0.0
+    absorbed = [r for r in results.rows if "absorption" in r.metric]
+    assert len(absorbed) == 2
+    assert all(r.status == "not_applicable" and "no latent fires" in r.reason for r in absorbed)
