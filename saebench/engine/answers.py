@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from saebench.engine.accumulate import out_of_memory
 from saebench.engine.batches import Batch, Batcher
 from saebench.engine.pooling import Density
 from saebench.inputs import QuestionRuns
@@ -22,24 +23,40 @@ if TYPE_CHECKING:
 
 
 def question_runs(
-    sae: SparseCoder, model: Subject, data: Dataset, densities: dict[str, Density], clean: Tensor, budget: int
+    sae: SparseCoder, model: Subject, data: Dataset, found: dict[str, Density | str], clean: Tensor, budget: int
 ) -> QuestionRuns:
-    """The questions for one SAE, with its densities on what is to be forgotten and retained."""
+    """The questions for one SAE, with its densities on what is to be forgotten and retained.
+
+    Raises:
+        ValueError: It failed on one of those texts.
+    """
+    failed = [part for part in found.values() if isinstance(part, str)]
+    if failed:
+        raise ValueError(failed[0])
+    densities = {name: part for name, part in found.items() if isinstance(part, Density)}
     share = {name: torch.from_numpy(part.fires / max(1, part.tokens)) for name, part in densities.items()}
     top = [torch.from_numpy(part.maximum) for part in densities.values()]
     runner = ClampedAnswers(model, data, sae, budget)
     return QuestionRuns(data.items, share["forget"], share["retain"], torch.maximum(*top), clean, runner)
 
 
-def density(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder], budget: int) -> list[Density]:
-    """How often each SAE's latents fire on a text, from one pass of the model."""
-    found = [Density(sae.d_sae) for sae in saes]
+def density(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder], budget: int) -> list[Density | str]:
+    """How often each SAE's latents fire on a text, or why it failed there, from one pass of the model."""
+    found: list[Density | str] = [Density(sae.d_sae) for sae in saes]
     hooks = sorted({sae.hook_in for sae in saes})
     with torch.no_grad():
         for batch in Batcher(corpus, model.device).all(budget):
             run = model.forward(batch.tokens, hooks, final=False)
-            for sae, part in zip(saes, found, strict=True):
-                part.adder(sae.encode(run.acts[sae.hook_in][batch.valid]), batch)()
+            for number, sae in enumerate(saes):
+                part = found[number]
+                if isinstance(part, str):
+                    continue
+                try:
+                    part.adder(sae.encode(run.acts[sae.hook_in][batch.valid]), batch)()
+                except (RuntimeError, ValueError, TypeError) as error:
+                    if out_of_memory(error):
+                        raise
+                    found[number] = f"the SAE failed on {corpus.name!r}: {type(error).__name__}: {error}"
     return found
 
 

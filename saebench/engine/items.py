@@ -122,11 +122,11 @@ class Shared:
         return clean_answers(self.model, self.data, self.budget)
 
     @cached_property
-    def densities(self) -> dict[str, dict[str, Density]]:
-        """How often each SAE's latents fire on the texts beside the items, by SAE and text; a pass a text."""
+    def densities(self) -> dict[str, dict[str, Density | str]]:
+        """How often each SAE's latents fire on the texts beside the items, or why it failed; a pass a text."""
         from saebench.engine.answers import density
 
-        found: dict[str, dict[str, Density]] = {sae.name: {} for sae in self._saes}
+        found: dict[str, dict[str, Density | str]] = {sae.name: {} for sae in self._saes}
         for text, corpus in self.data.aside.items():
             for sae, part in zip(self._saes, density(self.model, corpus, self._saes, self.budget), strict=True):
                 found[sae.name][text] = part

@@ -271,6 +271,22 @@ def test_densities_on_both_texts(model: Subject, sae: SparseCoder) -> None:
         torch.testing.assert_close(found, (codes != 0).double().mean(0))
 
 
+class _Breaks(ToySAE):
+    """Fails on every batch."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        raise ValueError("no such luck")
+
+
+def test_a_sae_that_fails_on_a_text_does_not_stop_the_others(model: Subject) -> None:
+    good, bad = sb.load_sae(ToySAE(), name="good"), sb.load_sae(ToySAE(), name="bad")
+    bad.encode = _Breaks().encode
+    rows = _run(model, [bad, good], _questions(model), _spy("both", QuestionRuns))
+    found = {row.sae: (row.status, row.reason) for row in rows}
+    assert found["good"][0] == "ok"
+    assert found["bad"][0] == "error" and "no such luck" in found["bad"][1]
+
+
 def test_a_saes_rows_do_not_depend_on_the_others(model: Subject) -> None:
     """Alone, first or last among others: the same input."""
     rows = _rows()
