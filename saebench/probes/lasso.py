@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saebench.probes.logistic import DECREMENT, HALVINGS, STEPS, Batch, Probe, prepare
+from saebench.probes.logistic import DECREMENT, HALVINGS, Batch, Probe, descend, prepare
 
 SWEEPS = 3
 """Sweeps of coordinate descent before the search over signs."""
@@ -29,18 +29,7 @@ def fit_l1(x: Tensor, label: Tensor, *, mask: Tensor | None = None, c: Tensor | 
     Returns:
         One probe a problem; NaN where a problem has rows of one class only.
     """
-    batch, theta, posed = prepare(x, label, mask, c)
-    weight = theta.new_ones(theta.shape[-1])
-    weight[-1] = 0.0
-    active = posed.clone()
-    for _ in range(STEPS):
-        if not bool(active.any()):
-            break
-        part = batch.take(active)
-        theta[active], running = _step(part, theta[active], weight)
-        active[active.clone()] = running
-    theta[~posed] = float("nan")
-    return Probe(theta[:, :-1], theta[:, -1])
+    return descend(*prepare(x, label, mask, c), _step)
 
 
 def _step(batch: Batch, theta: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -93,15 +94,24 @@ def fit(x: Tensor, label: Tensor, *, mask: Tensor | None = None, c: Tensor | flo
     Returns:
         One probe a problem; NaN where a problem has rows of one class only.
     """
-    batch, theta, posed = prepare(x, label, mask, c)
-    ridge = theta.new_ones(theta.shape[-1])
-    ridge[-1] = 0.0
+    return descend(*prepare(x, label, mask, c), _step)
+
+
+def descend(batch: Batch, theta: Tensor, posed: Tensor, step: Callable[..., tuple[Tensor, Tensor]]) -> Probe:
+    """Take steps on all problems that still need one, and give the probes.
+
+    Args:
+        step: From problems, their coefficients and which of those are penalised (all but the intercept) to new
+            coefficients and which problems need another step.
+    """
+    penalised = theta.new_ones(theta.shape[-1])
+    penalised[-1] = 0.0
     active = posed.clone()
     for _ in range(STEPS):
         if not bool(active.any()):
             break
         part = batch.take(active)
-        theta[active], running = _step(part, theta[active], ridge)
+        theta[active], running = step(part, theta[active], penalised)
         active[active.clone()] = running
     theta[~posed] = float("nan")
     return Probe(theta[:, :-1], theta[:, -1])
