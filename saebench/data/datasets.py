@@ -47,12 +47,14 @@ class Dataset:
         corpus: The rows; for items one row and one document an item.
         items: Labels, splits, answers; None for plain text.
         aside: Texts that the items' metrics need as well.
+        memo: What a run has found out about it once, by name.
     """
 
     name: str
     corpus: Corpus
     items: Any = None
     aside: Mapping[str, Corpus] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def spec_types() -> dict[str, type[BaseModel]]:

@@ -61,13 +61,16 @@ def density(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder], budget:
 
 
 def clean_answers(model: Subject, data: Dataset, budget: int) -> Tensor:
-    """Logits of the options without an intervention, `[prompts, options]` float32."""
+    """Logits of the options without an intervention, `[prompts, options]` float32; run once for a dataset."""
+    if "clean answers" in data.memo:
+        return data.memo["clean answers"]
     logits = torch.zeros(data.items.candidates.shape[:2])
     with torch.no_grad():
         for batch in Batcher(data.corpus, model.device).all(budget):
             run = model.forward(batch.tokens)
             assert run.final is not None
             logits[batch.rows] = _options(model, run.final, batch, data.items)
+    data.memo["clean answers"] = logits
     return logits
 
 
