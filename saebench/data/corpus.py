@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saebench.data.texts import Text, default_source, read_texts
+from saebench.data.token_labels import Marks, encoded
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Corpus:
         picked: Which tokens count, `[total]` bool, where only some places are looked at; None for all content.
         about: Hash of what is known of the rows besides their tokens: labels, splits, answers.
         read: Documents of the source that were read to make it.
+        marks: What the source knows of each token, where it knows anything.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Corpus:
     picked: np.ndarray | None = None
     about: str = ""
     read: int = 0
+    marks: Marks | None = None
 
     @property
     def rows(self) -> int:
@@ -121,6 +124,7 @@ def build_corpus(
     rows: list[np.ndarray] = []
     owners: list[int] = []
     domains: list[str] = []
+    known: list[Mapping[str, Sequence[str]]] = []
     seen = skipped = content = 0
     special = np.array(sorted(model.special_ids), dtype=np.int32)
     for text, ids in tokenised(islice(texts, after, spec.documents), model, name):
@@ -133,6 +137,7 @@ def build_corpus(
         rows += parts
         owners += [len(domains)] * len(parts)
         domains.append(text.labels.get("domain", ""))
+        known.append(text.token_labels)
         content += valid
         if content >= budget:
             break
@@ -149,7 +154,24 @@ def build_corpus(
         skipped=skipped,
         source=source if isinstance(source, str) else type(source).__name__,
         read=after + seen,
+        marks=_marks(known, rows, owners, spec, model),
     )
+
+
+def _marks(
+    known: list[Mapping[str, Sequence[str]]],
+    rows: list[np.ndarray],
+    owners: list[int],
+    spec: TextSpec,
+    model: Subject,
+) -> Marks | None:
+    """The token labels of documents that all have them, one for each token; else None."""
+    front = int(spec.prepend_bos and model.bos_id is not None)
+    lengths = np.bincount(owners, [len(row) - front for row in rows], minlength=len(known))
+    sizes = [{len(labels) for labels in families.values()} for families in known]
+    if any(size != {int(length)} for size, length in zip(sizes, lengths, strict=True)):
+        return None
+    return encoded(known, [(front, len(row) - front) for row in rows])
 
 
 def item_corpus(

@@ -27,6 +27,7 @@ ASIDE: Mapping[str, tuple[str, ...]] = {"questions": ("forget", "retain")}
 
 _DEFAULTS: Mapping[str, tuple[str, str]] = {
     "text": ("world", "hf:Skylion007/openwebtext"),
+    "random_tokens": ("uniform", "uniform"),
     "probing": ("world", "saebench"),
     "last_token": ("world", "sae-probes"),
     "words": ("world", "vocabulary"),
@@ -60,11 +61,12 @@ class Dataset:
 def spec_types() -> dict[str, type[BaseModel]]:
     """The keys of each data name of a suite, as a pydantic model."""
     from saebench.data.prompt_specs import EntitySpec, QuestionSpec, WordSpec
-    from saebench.data.specs import LabelledSpec
+    from saebench.data.specs import LabelledSpec, RandomTokensSpec
     from saebench.suite import TextSpec
 
     return {
         "text": TextSpec,
+        "random_tokens": RandomTokensSpec,
         "probing": LabelledSpec,
         "last_token": LabelledSpec,
         "words": WordSpec,
@@ -129,6 +131,10 @@ def load_dataset(
     source = resolved(name, source, model.name)
     if name in ("probing", "last_token"):
         return _labelled(name, source, spec, model, seed, offline)
+    if name == "random_tokens":
+        from saebench.data.random_tokens import random_tokens
+
+        return Dataset(name, random_tokens(source, spec, model, seed=seed))
     if name == "words":
         from saebench.data.words_reader import read_words
 

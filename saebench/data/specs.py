@@ -1,10 +1,21 @@
-"""What a suite may say about labelled texts, as YAML keys."""
+"""What a suite may say about labelled texts and random tokens, as YAML keys."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class RandomTokensSpec(BaseModel):
+    """How many random tokens are drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(default="default", description="`uniform`: ids drawn with equal chance from the vocabulary")
+    tokens: int = Field(default=20_000, gt=0, description="tokens to draw")
+    context: int = Field(default=128, gt=1, description="tokens in a row, BOS included")
+    prepend_bos: bool = Field(default=True, description="put the model's BOS in front of every row")
 
 
 class LabelledSpec(BaseModel):

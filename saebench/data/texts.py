@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,15 @@ READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 @dataclass(frozen=True)
 class Text:
-    """One document: its text, or its token ids where it comes tokenised, and its labels."""
+    """One document: its text, or its token ids where it comes tokenised, and its labels.
+
+    `token_labels` holds, by family, a label for each token of a text whose tokens its source knows, "" for none.
+    """
 
     text: str = ""
     ids: tuple[int, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    token_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def default_source(model_name: str) -> str:
@@ -91,7 +95,7 @@ def _from_world(name: str, spec: TextSpec) -> Iterator[Text]:
         if part == "retain" and (forgotten or document.kind == "quiz"):  # quizzes ask about every domain
             continue
         made += 1
-        yield Text(text=document.text, labels={"domain": document.kind})
+        yield Text(text=document.text, labels={"domain": document.kind}, token_labels=document.token_labels)
 
 
 def _from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:

@@ -1,4 +1,4 @@
-"""Least squares of each SAE's error on the activation, from one pass over text that is not scored."""
+"""Least squares of a SAE's error on the activation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from saebench.engine.accumulate import out_of_memory
-from saebench.engine.batches import Batcher
 from saebench.inputs import ErrorModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from saebench.data.corpus import Corpus
-    from saebench.models import Subject
     from saebench.saes import SparseCoder
 
 _RCOND = 1e-9
@@ -49,14 +45,23 @@ class ErrorFit:
 
 
 @dataclass
-class _Moments:
+class Moments:
     """Sums of products over the tokens seen, and the squared errors."""
 
     xx: Tensor
     xe: Tensor
     squared: list[Tensor] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, sae: SparseCoder, device: torch.device) -> Moments:
+        """Empty sums for one SAE."""
+        zeros = [
+            torch.zeros(sae.d_in + 1, width + 1, dtype=torch.float64, device=device) for width in (sae.d_in, sae.d_out)
+        ]
+        return cls(*zeros)
+
     def add(self, x: Tensor, error: Tensor) -> None:
+        """Take tokens `[tokens, d_in]` and their errors `[tokens, d_out]`."""
         squared = error.square().sum(-1)
         wide = torch.cat([x, torch.ones_like(x[:, :1])], dim=1).double()
         target = torch.cat([error, squared.sqrt()[:, None]], dim=1).double()
@@ -65,6 +70,7 @@ class _Moments:
         self.squared.append(squared)
 
     def solved(self) -> ErrorFit:
+        """The least-squares fit."""
         count, mean_x, mean_e = self.xx[-1, -1], self.xx[-1, :-1], self.xe[-1]
         centred = self.xx[:-1, :-1] - mean_x.outer(mean_x) / count
         slope = torch.linalg.pinv(centred, rtol=_RCOND, hermitian=True) @ (self.xe[:-1] - mean_x.outer(mean_e) / count)
@@ -73,29 +79,3 @@ class _Moments:
         ranks = (torch.arange(1, 10, dtype=torch.float64) / 10 * len(squared)).long().clamp_max(len(squared) - 1)
         tenths = squared.sort().values[ranks.to(squared.device)]
         return ErrorFit(torch.cat([slope, offset[None]]).float(), (mean_e / count).float(), tenths)
-
-
-def fit_errors(model: Subject, corpus: Corpus, saes: list[SparseCoder], budget: int) -> list[ErrorFit | str]:
-    """The fitted error models of several SAEs, or why one failed, from one forward of the model for each batch."""
-    hooks = sorted({hook for sae in saes for hook in (sae.hook_in, sae.hook_out)})
-    moments = [
-        _Moments(
-            torch.zeros(sae.d_in + 1, sae.d_in + 1, dtype=torch.float64, device=model.device),
-            torch.zeros(sae.d_in + 1, sae.d_out + 1, dtype=torch.float64, device=model.device),
-        )
-        for sae in saes
-    ]
-    failed: dict[int, str] = {}
-    with torch.no_grad():
-        for batch in Batcher(corpus, model.device).all(budget):
-            run = model.forward(batch.tokens, hooks, final=False)
-            for number, (sae, sums) in enumerate(zip(saes, moments, strict=True)):
-                x, y = run.acts[sae.hook_in][batch.valid], run.acts[sae.hook_out][batch.valid]
-                try:
-                    if number not in failed:
-                        sums.add(x.float(), y.float() - sae.reconstruct(x).float())
-                except (RuntimeError, ValueError, TypeError) as error:
-                    if out_of_memory(error):
-                        raise
-                    failed[number] = f"the SAE failed on a batch: {type(error).__name__}: {error}"
-    return [failed[number] if number in failed else sums.solved() for number, sums in enumerate(moments)]

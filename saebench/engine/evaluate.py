@@ -13,7 +13,7 @@ from saebench.engine import execute
 from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
-from saebench.inputs import ErrorModel
+from saebench.inputs import FITTED
 from saebench.progress import Progress
 from saebench.results import Results, Store
 from saebench.suite import Suite, load_suite
@@ -126,7 +126,7 @@ def prepare(
     read = _read(sources, subject, seed=seed, offline=offline) if streams else {}
     readable = {name: data.corpus for name, data in read.items() if not isinstance(data, str)}
     scored = [sae.to(device=subject.device) for sae in fitting]
-    fits = any(ErrorModel in metric.inputs.values() for metric in wanted)
+    fits = any(FITTED & set(metric.inputs.values()) for metric in wanted)
     needs_text = bool(fits or recipes or suite.references.null or suite.references.baseline)
     text = fitting_text(readable, sources, subject, offline=offline) if needs_text else None
     scored += fitted(recipes, fitting, subject, text)

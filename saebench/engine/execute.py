@@ -14,11 +14,11 @@ import torch
 from saebench.engine import items
 from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
-from saebench.engine.error_fit import fit_errors
+from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
-from saebench.inputs import ErrorModel, Weights
+from saebench.inputs import ErrorModel, OtherCodes, TokenLabels, Weights
 from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
@@ -72,7 +72,7 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
     for task in tasks:
         task.collectors = items.collectors(task, dataset.corpus)
     budget = token_budget(model.device, [task.sae for task in tasks])
-    _fit_errors(cells, tasks, budget)
+    _fit(cells, tasks, budget)
     checkpoint = Checkpoint(partial, _key(cells)) if partial else None
     stream = Pass(
         model,
@@ -94,18 +94,22 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
         checkpoint.remove()
 
 
-def _fit_errors(cells: list[Cell], tasks: list[Task], budget: int) -> None:
-    """Fit the error of each SAE that a metric asks for; a SAE that cannot be run fails with the reason."""
-    wanting = [task for task in tasks if task.wants(ErrorModel)]
+def _fit(cells: list[Cell], tasks: list[Task], budget: int) -> None:
+    """Fit what metrics ask for of text that is not scored; a SAE that cannot be run fails with the reason."""
     fitting = next((cell.fitting for cell in cells if cell.fitting), None)
-    if not wanting or fitting is None:
+    fits = {
+        id(task): Fit(task.sae, task.wants(ErrorModel), task.wants(OtherCodes), task.wants(TokenLabels))
+        for task in tasks
+        if task.wants(ErrorModel) or task.wants(OtherCodes)
+    }
+    if not fits or fitting is None:
         return
-    found = fit_errors(cells[0].model, fitting.corpus, [task.sae for task in wanting], budget)
-    for task, fit in zip(wanting, found, strict=True):
-        if isinstance(fit, str):
-            task.fail(fit)
-        else:
-            task.errors = fit
+    fit(cells[0].model, fitting.corpus, list(fits.values()), budget)
+    for task in tasks:
+        if made := fits.get(id(task)):
+            task.errors, task.others = made.error_fit, made.others
+            if made.failure:
+                task.fail(made.failure)
 
 
 def _items(task: Task, shared: items.Shared) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.engine.rows import Cell
 from saebench.errors import UserError, nearest, unknown
-from saebench.inputs import Losses
+from saebench.inputs import Losses, OtherCodes
 from saebench.metric import Metric
 from saebench.results import Row
 
@@ -140,7 +140,10 @@ def chosen_data(suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[
     from saebench.suite import data_spec
 
     types = spec_types()
+    metrics = list(metrics)
     asked = dict.fromkeys(metric.data for metric in metrics if metric.data)
+    if any(OtherCodes in metric.inputs.values() for metric in metrics):
+        asked["text"] = None  # what they choose by is other text, whatever they are scored on
     wanted = [name for first in asked for name in (first, *ASIDE.get(first, ()))] or ["text"]
     for name in wanted:
         if name not in types:

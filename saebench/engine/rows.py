@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saebench.engine.accumulate import Tally, closed
-from saebench.inputs import ErrorModel
+from saebench.inputs import FITTED, TokenLabels
 from saebench.metric import Metric
 from saebench.results import Row, bootstrap, provenance
 
@@ -48,7 +48,7 @@ class Cell:
     @property
     def fits(self) -> bool:
         """Whether its metric needs something fitted to other text."""
-        return ErrorModel in self.metric.inputs.values()
+        return bool(FITTED & set(self.metric.inputs.values()))
 
     @property
     def fit_warnings(self) -> list[str]:
@@ -79,6 +79,8 @@ class Cell:
         ]
         if self.fits and self.fitting:
             parts.append(f"fit:{self.fitting.corpus.hash}")
+        if TokenLabels in self.metric.inputs.values() and corpus is not None:
+            parts.append(f"labels:{'of the data' if corpus.marks is not None else 'of strings'}")
         if self.problem:
             parts.append(f"data:{self.metric.data}|not read")
         if corpus is not None:

@@ -15,9 +15,20 @@ from saebench.engine.ablation import Ablation
 from saebench.engine.accumulate import Fields, Tally, add_fields, by_unit, out_of_memory, reduced
 from saebench.engine.batches import Batch, Batcher, frequencies
 from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.labels import Labels
 from saebench.engine.losses import CleanPredictions
 from saebench.engine.pooling import Collector, Means
-from saebench.inputs import Activity, ErrorModel, Losses, Reconstruction, TokenInfo
+from saebench.inputs import (
+    Activity,
+    ErrorModel,
+    Losses,
+    OtherCodes,
+    RandomActivity,
+    RandomReconstruction,
+    Reconstruction,
+    TokenInfo,
+    TokenLabels,
+)
 from saebench.metric import Metric, Sums
 
 if TYPE_CHECKING:
@@ -37,6 +48,7 @@ class Task:
         tallies: Their sums, in the same order.
         collectors: What items metrics need of the pass, by name.
         errors: The fitted model of its error, where a metric asks for one.
+        others: Its codes on text that is not scored, where a metric asks for them.
         failure: Why the SAE itself could not be run, if it could not.
         seconds: Time spent on encode, decode and resumed forwards.
     """
@@ -46,6 +58,7 @@ class Task:
     tallies: list[Tally] = field(default_factory=list)
     collectors: dict[str, Collector] = field(default_factory=dict)
     errors: ErrorFit | None = None
+    others: OtherCodes | None = None
     failure: str | None = None
     seconds: float = 0.0
 
@@ -105,6 +118,8 @@ class Pass:
         self.shared: dict[str, Fields] = {hook: {} for hook in streamed}
         self._totals: dict[str, Fields] = {hook: {} for hook in self.shared}
         self._domains = sorted(set(corpus.domains))
+        self._rank = self._frequency.argsort(descending=True, stable=True).argsort()
+        self._labels = Labels(model, corpus) if any(task.wants(TokenLabels) for task in tasks) else None
         self._ablations: dict[str, Ablation] = {}
 
     @property
@@ -152,10 +167,12 @@ class Pass:
         for hook, means in self.means.items():
             acts = run.acts[hook][batch.valid]
             additions += [wanted.adder(acts, batch) for wanted in means]
-        info = self._info(batch)
+        known: dict[type, Any] = {TokenInfo: self._info(batch)}
+        if self._labels is not None and (labels := self._labels.of(batch)) is not None:
+            known[TokenLabels] = labels
         for task in self.tasks:
             if task.failure is None and (task.stream() or task.collectors):
-                additions += self._task(task, batch, run, clean, info)
+                additions += self._task(task, batch, run, clean, known)
         return additions
 
     def _references(self, batch: Batch, run: Run, clean: CleanPredictions | None) -> list[Callable[[], None]]:
@@ -173,7 +190,7 @@ class Pass:
         return additions
 
     def _task(
-        self, task: Task, batch: Batch, run: Run, clean: CleanPredictions | None, info: TokenInfo
+        self, task: Task, batch: Batch, run: Run, clean: CleanPredictions | None, known: Mapping[type, Any]
     ) -> list[Callable[[], None]]:
         """One SAE's encode, decode and resumed forward, and the rows of its metrics."""
         began = time.perf_counter()
@@ -184,7 +201,7 @@ class Pass:
             if out_of_memory(error):
                 raise
             return [partial(task.fail, f"the SAE failed on a batch: {type(error).__name__}: {error}")]
-        views[TokenInfo] = info
+        views.update(known)
         additions.append(partial(task.spend, time.perf_counter() - began))
         additions += [collector.adder(views[Activity].codes, batch) for collector in task.collectors.values()]
         additions += [self._metric(metric, tally, views, batch) for metric, tally in task.stream()]
@@ -196,10 +213,14 @@ class Pass:
         y = x if sae.hook_in == sae.hook_out else target[batch.valid]
         codes: Codes = sae.encode(x)
         views: dict[type, Any] = {Activity: Activity(codes, sae.W_dec)}
+        views[RandomActivity] = views[Activity]
+        if task.others is not None:
+            views[OtherCodes] = task.others
         needs_losses = clean is not None and task.wants(Losses)
-        if needs_losses or task.wants(Reconstruction):
+        if needs_losses or task.wants(Reconstruction) or task.wants(RandomReconstruction):
             y_hat = sae.decode(codes)
             views[Reconstruction] = Reconstruction(x.float(), y.float(), y_hat.float())
+            views[RandomReconstruction] = views[Reconstruction]
             if task.errors is not None:
                 views[ErrorModel] = task.errors.predict(x, views[Reconstruction].squared_error)
             if needs_losses:
@@ -223,7 +244,17 @@ class Pass:
             owners = batch.row_document.tolist()
             of_row = torch.tensor([known[self.corpus.domains[d]] for d in owners], device=ids.device)
             domain = of_row[row]
-        return TokenInfo(ids, position, self._frequency[ids], domain, tuple(self._domains))
+        return TokenInfo(
+            ids=ids,
+            position=position,
+            frequency=self._frequency[ids],
+            domain=domain,
+            domains=tuple(self._domains),
+            rank=self._rank[ids],
+            row=torch.from_numpy(batch.rows).to(ids.device)[row],
+            total=self.corpus.content,
+            vocabulary=self.model.vocab_size,
+        )
 
     def _close(self) -> None:
         """Finish the shared sums: the variance about the corpus mean, and the ablations that waited for it."""

@@ -7,12 +7,18 @@ from saebench.inputs.entities import EntityCodes, EntityModel
 from saebench.inputs.error_model import ErrorModel
 from saebench.inputs.labelled import Activations, LabelledCodes, LabelledEffects, LastTokenCodes
 from saebench.inputs.losses import Losses
+from saebench.inputs.other import OtherCodes
 from saebench.inputs.pooled import PooledCodes
 from saebench.inputs.questions import QuestionRuns
+from saebench.inputs.random_tokens import RandomActivity, RandomReconstruction
 from saebench.inputs.reconstruction import Reconstruction
+from saebench.inputs.token_labels import TokenLabels
 from saebench.inputs.tokens import TokenInfo
 from saebench.inputs.weights import Weights
 from saebench.inputs.words import WordCodes
+
+FITTED: frozenset[type] = frozenset({ErrorModel, OtherCodes})
+"""Inputs that come from text that is not scored."""
 
 __all__ = [
     "Activations",
@@ -24,10 +30,14 @@ __all__ = [
     "LabelledEffects",
     "LastTokenCodes",
     "Losses",
+    "OtherCodes",
     "PooledCodes",
     "QuestionRuns",
+    "RandomActivity",
+    "RandomReconstruction",
     "Reconstruction",
     "TokenInfo",
+    "TokenLabels",
     "Weights",
     "WordCodes",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from saebench.inputs.memo import Memo
 from saebench.metric import NotApplicable
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from saebench.saes import Codes
 
 
-class Activity:
+class Activity(Memo):
     """A SAE's sparse codes on a batch of valid tokens; a latent fires where its code is not zero.
 
     Attributes:
@@ -24,6 +25,7 @@ class Activity:
     kind: ClassVar[str] = "stream"
 
     def __init__(self, codes: Codes, decoder: Tensor | None) -> None:
+        super().__init__()
         self.codes = codes
         self.decoder = decoder
 
