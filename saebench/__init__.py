@@ -11,6 +11,7 @@ from saebench.metric import Metric, NotApplicable, Sums, Totals, metric
 if TYPE_CHECKING:
     from saebench import inputs, leaderboard
     from saebench.engine import evaluate
+    from saebench.matching import match
     from saebench.models import load_model
     from saebench.registry import metrics as list_metrics
     from saebench.results import Results, Row, compare
@@ -35,6 +36,7 @@ __all__ = [
     "load_model",
     "load_sae",
     "load_suite",
+    "match",
     "metric",
 ]
 
@@ -49,6 +51,7 @@ _LAZY = {
     "load_model": "saebench.models:load_model",
     "load_sae": "saebench.saes:load_sae",
     "load_suite": "saebench.suite:load_suite",
+    "match": "saebench.matching:match",
 }
 
 
