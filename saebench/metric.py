@@ -172,6 +172,7 @@ class Metric:
     def data(self) -> str:
         """Name of the data that its inputs are filled from; "" for a metric of the weights."""
         names = {getattr(t, "data", "text") for t in self.inputs.values() if getattr(t, "kind", "stream") != "weights"}
+        names.discard("")  # what goes with any data
         if len(names) > 1:
             raise UserError(f"Metric {self.name!r} mixes inputs from different data: {', '.join(sorted(names))}.")
         return names.pop() if names else ""

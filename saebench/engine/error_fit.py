@@ -55,10 +55,11 @@ class Moments:
     @classmethod
     def of(cls, sae: SparseCoder, device: torch.device) -> Moments:
         """Empty sums for one SAE."""
-        zeros = [
-            torch.zeros(sae.d_in + 1, width + 1, dtype=torch.float64, device=device) for width in (sae.d_in, sae.d_out)
-        ]
-        return cls(*zeros)
+
+        def zeros(width: int) -> Tensor:
+            return torch.zeros(sae.d_in + 1, width + 1, dtype=torch.float64, device=device)
+
+        return cls(zeros(sae.d_in), zeros(sae.d_out))
 
     def add(self, x: Tensor, error: Tensor) -> None:
         """Take tokens `[tokens, d_in]` and their errors `[tokens, d_out]`."""

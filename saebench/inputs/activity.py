@@ -29,6 +29,17 @@ class Activity(Memo):
         self.codes = codes
         self.decoder = decoder
 
+    @property
+    def rows(self) -> Tensor:
+        """Decoder rows, `[d_sae, d_out]`.
+
+        Raises:
+            NotApplicable: The decoder is not linear, so a latent has no one direction.
+        """
+        if self.decoder is None:
+            raise NotApplicable("its decoder is not linear: a latent has no one direction")
+        return self.decoder
+
     @cached_property
     def norms(self) -> Tensor:
         """Norm of each decoder row, `[d_sae]`.
@@ -36,9 +47,7 @@ class Activity(Memo):
         Raises:
             NotApplicable: The decoder is not linear, so a latent has no one direction.
         """
-        if self.decoder is None:
-            raise NotApplicable("its decoder is not linear: a latent has no one direction")
-        return self.decoder.norm(dim=-1)
+        return self.rows.norm(dim=-1)
 
     @cached_property
     def l0(self) -> Tensor:

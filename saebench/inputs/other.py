@@ -20,6 +20,7 @@ class OtherCodes(Memo):
     """
 
     kind: ClassVar[str] = "stream"
+    data: ClassVar[str] = ""
 
     def __init__(self, codes: Codes, labels: TokenLabels | None = None) -> None:
         super().__init__()
