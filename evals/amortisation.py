@@ -109,7 +109,7 @@ def _fitted(target: Tensor, rows: Tensor, latents: Tensor, count: Tensor, signed
     inside = torch.arange(latents.shape[1], device=latents.device) < count[:, None]
     chosen = rows[latents]
     values = _values(target, chosen, inside, signed)
-    if not signed:
+    if not signed and latents.shape[1]:
         values = _polished(target, chosen, inside, values)
     return (target - _made(values, chosen)).square().sum(-1)
 

@@ -90,7 +90,7 @@ def _chosen(l: TokenLabels, o: OtherCodes, least: int) -> Detectors:  # noqa: E7
     """The best latent and threshold for each label, on the other text."""
     import torch
 
-    if o.labels is None:
+    if o.labels is None or not l.names:
         raise NotApplicable("the text has no strings to take labels from: give text, or a model with a tokenizer")
     enough = o.labels.holds.sum(0) >= least
     usable = {name: i for i, name in enumerate(o.labels.names) if bool(enough[i])}

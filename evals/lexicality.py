@@ -33,8 +33,9 @@ def lexicality(
     fires whatever the token. The slices `below=` are shares of latents with a smaller ratio. Latents that fire on fewer
     than `least` tokens are left out: few firings hold few tokens, which looks lexical. Memory is `latents` x `buckets`
     counts: of a wider SAE a subset drawn by its width is looked at, and ids of a larger vocabulary share half of the
-    buckets, all but the most frequent, which have one each. After Heap et al. 2025, Sparse Autoencoders Can Interpret
-    Randomly Initialized Transformers, who take the entropy of a latent's tokens.
+    buckets, all but the most frequent, which have one each; both entropies are then those of buckets, which moves the
+    ratio somewhat towards one. After Heap et al. 2025, Sparse Autoencoders Can Interpret Randomly Initialized
+    Transformers, who take the entropy of a latent's tokens.
     """
     import torch
 

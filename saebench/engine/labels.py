@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Labels:
-    """What is true of the tokens of a corpus; nothing where its text has no strings."""
+    """What is true of the tokens of a corpus; no labels where its text has no strings."""
 
     def __init__(self, model: Subject, corpus: Corpus) -> None:
         self._starts = torch.from_numpy(corpus.starts)
         self._labeller = labeller(corpus, model)
         self._totals = totals(self._labeller, corpus) if self._labeller else ()
 
-    def of(self, batch: Batch) -> TokenLabels | None:
+    def of(self, batch: Batch) -> TokenLabels:
         """The labels of a batch's valid tokens."""
-        if self._labeller is None:
-            return None
         row, position = (index.cpu() for index in batch.where)
+        if self._labeller is None:
+            return TokenLabels((), torch.zeros(len(row), 0, dtype=torch.bool), (), "")
         ids = batch.tokens.cpu()[row, position]
         places = self._starts[torch.from_numpy(batch.rows)[row]] + position
         holds = self._labeller.holds(places.numpy(), ids.numpy(), position.numpy())

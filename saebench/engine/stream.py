@@ -26,6 +26,7 @@ from saebench.inputs import (
     RandomActivity,
     RandomReconstruction,
     Reconstruction,
+    SeedPairs,
     TokenInfo,
     TokenLabels,
 )
@@ -49,6 +50,7 @@ class Task:
         collectors: What items metrics need of the pass, by name.
         errors: The fitted model of its error, where a metric asks for one.
         others: Its codes on text that is not scored, where a metric asks for them.
+        pairs: Its seed group, where a metric asks for it.
         failure: Why the SAE itself could not be run, if it could not.
         seconds: Time spent on encode, decode and resumed forwards.
     """
@@ -59,6 +61,7 @@ class Task:
     collectors: dict[str, Collector] = field(default_factory=dict)
     errors: ErrorFit | None = None
     others: OtherCodes | None = None
+    pairs: SeedPairs | None = None
     failure: str | None = None
     seconds: float = 0.0
 
@@ -168,8 +171,8 @@ class Pass:
             acts = run.acts[hook][batch.valid]
             additions += [wanted.adder(acts, batch) for wanted in means]
         known: dict[type, Any] = {TokenInfo: self._info(batch)}
-        if self._labels is not None and (labels := self._labels.of(batch)) is not None:
-            known[TokenLabels] = labels
+        if self._labels is not None:
+            known[TokenLabels] = self._labels.of(batch)
         for task in self.tasks:
             if task.failure is None and (task.stream() or task.collectors):
                 additions += self._task(task, batch, run, clean, known)
