@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
 from torch.nn import functional
 
 from saebench.probes.lasso import fit_l1
-from saebench.probes.problems import Problem
+from saebench.probes.logistic import Probe
+from saebench.probes.newton import Dual, fit_dual
+from saebench.probes.problems import Problem, by_task
 from saebench.probes.scores import auroc
 from saebench.probes.select import Table, shape_of
-from saebench.probes.span import Span
+from saebench.probes.span import Rows, Span
 from saebench.probes.sparse import Case, batches, padded
 from saebench.probes.wide import Features, fit_wide
 
@@ -22,6 +23,9 @@ LAST_TOKEN_GRID = tuple(float(c) for c in np.logspace(5, -5, 10))
 """C of the sae-probes protocol, in its order."""
 WIDE_GRID = (1.0, 10.0, 100.0, 1000.0)
 """C of probes on all features, after the features are scaled to a total variance of one."""
+
+TRIED, SOLVED = 1e-5, 1e-8
+"""Relative gradient norm at which a probe is good enough to choose C by, and to score."""
 
 
 def held_out(label: np.ndarray, most: int | None = None) -> np.ndarray:
@@ -61,37 +65,63 @@ def full_logits(x: Table, problems: Sequence[Problem], grid: Sequence[float] = W
     each class of train, and is fitted again on all of train.
     """
     logits = []
-    for problem in problems:
-        train = x[problem.train]
-        scale = _scale(train)
-        span = Span(train, scale) if Span.suits(train) else None
-        features = span.features if span else Features(train, scale)
-        label = torch.from_numpy(problem.train_label)[:, None].double()
-        held = torch.from_numpy(held_out(problem.train_label))[:, None]
-        best = _best(features, label, held, torch.tensor(grid, dtype=torch.float64))
-        probe = fit_wide(features, label, torch.ones_like(label), best, tol=1e-6)
-        if span:
-            logits.append(span.logits(probe, x[problem.test]))
-        else:
-            logits.append((x[problem.test] @ (probe.coef.T * scale).numpy())[:, 0] + float(probe.intercept))
+    for rows, group in by_task(problems):
+        task = Rows(x[rows], np.unique(np.concatenate([p.train for p in group])))
+        logits += [_full(task, problem, tuple(grid)) for problem in group]
     return logits
 
 
-def _best(features: Features, label: Tensor, held: Tensor, grid: Tensor) -> Tensor:
-    """The C of the grid with the lowest validation log-loss, `[1]`; all are solved together."""
-    probe = fit_wide(features, label.expand(-1, len(grid)), (~held).expand(-1, len(grid)), grid, tol=1e-4)
-    loss = functional.softplus((1 - 2 * label) * features.logits(probe)) * held
-    return grid[loss.sum(0).argmin()][None]
+def _full(task: Rows, problem: Problem, grid: Sequence[float]) -> np.ndarray:
+    """Log-odds of a problem's test texts; NaN where its train texts are of one class, or not finite."""
+    label, train = problem.train_label, task.x[problem.train]
+    values = train.data if isinstance(train, sparse.csr_array) else train
+    if not (0 < label.sum() < len(label) and np.isfinite(values).all()):
+        return np.full(len(problem.test), np.nan)
+    if task.suits(len(label)):
+        return _in_span(task, problem, grid)
+    return _in_features(train, label, task.x[problem.test], grid)
+
+
+def _in_span(task: Rows, problem: Problem, grid: Sequence[float]) -> np.ndarray:
+    """Log-odds by exact steps, from the smallest C to the largest, and from the best one's probe to all of train."""
+    held = held_out(problem.train_label)
+    order = np.argsort(held, kind="stable")
+    span, label = Span(task, problem.train[order]), problem.train_label[order]
+    fit = len(label) - int(held.sum())
+    part, rest = span.products.part(fit), np.zeros(len(label) - fit)
+    now, tried = None, {}
+    for c in sorted(grid):
+        now = fit_dual(part, label[:fit], c, now, tol=TRIED)
+        a = np.concatenate([now.a, rest])
+        tried[c] = Dual(a, now.intercept, span.products.times(a))
+    best = min(grid, key=lambda c: _loss(tried[c].along[fit:] + tried[c].intercept, label[fit:]))
+    return span.logits(fit_dual(span.products, label, best, tried[best], tol=SOLVED), problem.test)
+
+
+def _in_features(train: Table, label: np.ndarray, test: Table, grid: Sequence[float]) -> np.ndarray:
+    """Log-odds by conjugate gradients on the features themselves, for many texts of many features."""
+    scale = _scale(train)
+    features = Features(train, scale)
+    held, marks = torch.from_numpy(held_out(label))[:, None], torch.from_numpy(label)[:, None].double()
+    c = torch.tensor(grid, dtype=torch.float64)
+    tried = fit_wide(features, marks.expand(-1, len(c)), (~held).expand(-1, len(c)), c, tol=1e-4)
+    best = int(((functional.softplus((1 - 2 * marks) * features.logits(tried))) * held).sum(0).argmin())
+    start = Probe(tried.coef[best : best + 1], tried.intercept[best : best + 1])
+    probe = fit_wide(features, marks, torch.ones_like(marks), c[best : best + 1], start=start, tol=1e-6)
+    return (test @ (probe.coef.T * scale).numpy())[:, 0] + float(probe.intercept)
+
+
+def _loss(logits: np.ndarray, label: np.ndarray) -> float:
+    """Sum of the log-losses."""
+    return float(np.logaddexp(0.0, np.where(label == 1, -logits, logits)).sum())
 
 
 def _scale(train: Table) -> float:
     """One over the root of the total variance of the rows; one where they are all the same."""
+    square = np.square(train.data if isinstance(train, sparse.csr_array) else train, dtype=np.float64).sum()
     rows = shape_of(train)[0]
-    if not rows:
-        return 1.0
-    square = np.square(train.data if isinstance(train, sparse.csr_array) else train, dtype=np.float64).sum() / rows
-    variance = float(square - np.square(np.asarray(train.sum(axis=0, dtype=np.float64)) / rows).sum())
-    return variance**-0.5 if variance > 1e-12 * square else 1.0
+    variance = float(square / rows - np.square(np.asarray(train.sum(axis=0, dtype=np.float64)) / rows).sum())
+    return variance**-0.5 if variance > 1e-12 * square / rows else 1.0
 
 
 def _l1_logits(cases: Sequence[Case], c: Sequence[float]) -> list[np.ndarray]:

@@ -77,8 +77,21 @@ class Setting(NamedTuple):
     def loss(self, logits: Tensor) -> Tensor:
         return (self.mask * functional.softplus(-self.sign * logits)).sum(0)
 
+    def slope(self, weight: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the objective by weights, `[features, problems]`, and intercepts, `[problems]`."""
+        residual = -self.sign * self.mask * torch.sigmoid(-self.sign * logits)
+        return self.features.back(residual) + weight, residual.sum(0)
 
-def fit_wide(features: Features, label: Tensor, mask: Tensor, c: Tensor | float = 1.0, *, tol: float = 1e-8) -> Probe:
+
+def fit_wide(
+    features: Features,
+    label: Tensor,
+    mask: Tensor,
+    c: Tensor | float = 1.0,
+    *,
+    start: Probe | None = None,
+    tol: float = 1e-8,
+) -> Probe:
     """Logistic regressions with an L2 penalty on all features of a table, all problems at once.
 
     Minimises C sum_i log(1 + exp(-s_i (w . x_i + b))) + |w|^2 / 2 over the rows of each problem, as
@@ -89,6 +102,7 @@ def fit_wide(features: Features, label: Tensor, mask: Tensor, c: Tensor | float 
         label: 1 for the positive class and 0 for the other, `[texts, problems]`.
         mask: Which rows count for which problem, `[texts, problems]`.
         c: Inverse strength of the penalty, one for all or `[problems]`.
+        start: Finite probes to begin with; zero weights by default.
         tol: Relative gradient norm at which a problem is solved.
 
     Returns:
@@ -106,25 +120,30 @@ def fit_wide(features: Features, label: Tensor, mask: Tensor, c: Tensor | float 
     weight = torch.zeros(features.shape[1], label.shape[1], dtype=torch.float64)
     bias = (positive / (rows - positive)).log().where(posed, torch.zeros_like(rows))
     logits = bias.expand_as(label).clone()
-    first: Tensor | None = None
+    first = _norm(setting.slope(weight, logits))
+    if start is not None:
+        weight, bias = start.coef.T.clone(), start.intercept + (features.mean * start.coef.T).sum(0)
+        logits = features.times(weight) + bias
     running = torch.ones_like(posed)
     for _ in range(OUTER):
-        wrong = torch.sigmoid(-setting.sign * logits)
-        residual = -setting.sign * setting.mask * wrong
-        slope = (features.back(residual) + weight, residual.sum(0))
-        size = (slope[0].square().sum(0) + slope[1].square()).sqrt()
-        first = size if first is None else first
+        slope = setting.slope(weight, logits)
+        size = _norm(slope)
         left = (size > tol * first + 1e-13 * setting.mask.sum(0)) & running
         if not bool(left.any()):
             break
         part = Setting(features, setting.sign[:, left], setting.mask[:, left])
         here, tilt = (weight[:, left], bias[left], logits[:, left]), (slope[0][:, left], slope[1][left])
-        curve = part.mask * wrong[:, left] * (1 - wrong[:, left])
+        wrong = torch.sigmoid(-part.sign * here[2])
+        curve = part.mask * wrong * (1 - wrong)
         step = _direction(part, curve, tilt, (size / first.clamp_min(1e-300))[left])
         weight[:, left], bias[left], logits[:, left], running[left] = _advance(part, here, step, tilt)
     bias = bias - (features.mean * weight).sum(0)
     nan = torch.full_like(bias, float("nan"))
     return Probe(torch.where(posed, weight, nan).T, torch.where(posed, bias, nan))
+
+
+def _norm(slope: tuple[Tensor, Tensor]) -> Tensor:
+    return (slope[0].square().sum(0) + slope[1].square()).sqrt()
 
 
 def _direction(
