@@ -55,7 +55,7 @@ class Codes:
         flat = _positions(fires)
         offsets = _row_starts(flat, n, width)
         latents = flat.remainder(width) if width else flat
-        return cls(offsets, latents, values.reshape(-1)[flat], width, ctx)
+        return cls(offsets, latents, values.reshape(-1).index_select(0, flat), width, ctx)
 
     @classmethod
     def from_topk(cls, values: Tensor, indices: Tensor, width: int, ctx: Mapping[str, Tensor] | None = None) -> Codes:
@@ -157,7 +157,8 @@ class Codes:
         """Only the entries where the mask `[nnz]` is true; the tokens stay."""
         kept = _positions(entries)
         offsets = torch.searchsorted(kept, self.offsets)
-        return Codes(offsets, self.latents[kept], self.values[kept], self.width, self.ctx)
+        latents, values = (part.index_select(0, kept) for part in (self.latents, self.values))
+        return Codes(offsets, latents, values, self.width, self.ctx)
 
     def without(self, latents: Tensor | Sequence[int]) -> Codes:
         """The codes with some latents ablated to zero."""
