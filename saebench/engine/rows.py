@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
     from saebench.data.datasets import Dataset
     from saebench.engine.references import Fitting
+    from saebench.inputs import SeedPairs
     from saebench.models import Subject
     from saebench.saes import SparseCoder
 
@@ -34,6 +35,7 @@ class Cell:
         data: What it is taken on; None for a metric of the weights.
         problem: Why its data could not be read, if it could not.
         fitting: Text that is not scored, for what a metric fits beforehand.
+        pairs: The seed group of the SAE, where its metric asks for one.
     """
 
     sae: SparseCoder
@@ -44,6 +46,7 @@ class Cell:
     seed: int
     problem: str = ""
     fitting: Fitting | None = None
+    pairs: SeedPairs | None = None
 
     @property
     def fits(self) -> bool:
@@ -54,6 +57,11 @@ class Cell:
     def fit_warnings(self) -> list[str]:
         """What is to be said of the text that something was fitted to."""
         return [self.fitting.warning] if self.fits and self.fitting and self.fitting.warning else []
+
+    @property
+    def group_warnings(self) -> list[str]:
+        """How its seed group came about, where it was not simply declared, and what is missing from it."""
+        return list(self.pairs.whole.notes) if self.pairs and self.pairs.whole else []
 
     @property
     def data_warnings(self) -> list[str]:
@@ -81,6 +89,8 @@ class Cell:
             parts.append(f"fit:{self.fitting.corpus.hash}")
         if TokenLabels in self.metric.inputs.values() and corpus is not None:
             parts.append(f"labels:{'of the data' if corpus.marks is not None else 'of strings'}")
+        if self.pairs:
+            parts.append(f"group:{self.pairs.whole.identity if self.pairs.whole else 'none'}")
         if self.problem:
             parts.append(f"data:{self.metric.data}|not read")
         if corpus is not None:
@@ -117,9 +127,10 @@ class Cell:
         except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
             return [self.failed("error", f"its value could not be taken: {type(error).__name__}: {error}", warnings)]
         names = tally.slices or ("",)
+        facts = self._facts()
         return [
             Row(
-                **self._facts(),
+                **facts,
                 slice=name,
                 slices_total=len(names),
                 sums=_of_slice(fields, place, len(names)),

@@ -3,11 +3,13 @@
 The interval is Efron's BCa (bias-corrected and accelerated; Efron and Tibshirani 1993, chapter 14),
 widened for few units as in Hesterberg 2015 ("What teachers should know about the bootstrap", section
 3.3): the normal quantile z becomes sqrt(n / (n - 1)) t_{n-1}, so that 10 units do not give the
-intervals of 1000. The p-value inverts the same interval, so p < 0.05 exactly where it leaves out zero.
+intervals of 1000. With a handful of units it is Student's t interval. The p-value inverts the same
+interval, so p < 0.05 exactly where it leaves out zero.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -17,6 +19,8 @@ import numpy as np
 LEVEL = 0.95
 TAIL = 10
 """Replicates beyond a point below which its tail probability is taken from the normal tail instead."""
+FEW = 6
+"""With fewer units than this the resamples' quantiles cannot leave the range of the units: Student's t interval."""
 MAX_BIAS = 0.84
 """BCa's bias correction beyond which (80 % of the replicates on one side) it is not to be trusted."""
 
@@ -39,7 +43,7 @@ class Resampled:
     influence: np.ndarray
     n: int
 
-    @property
+    @functools.cached_property
     def stderr(self) -> float:
         """Standard deviation of the replicates; 0 where they differ by rounding alone."""
         spread = float(np.std(self.replicates, ddof=1))
@@ -57,7 +61,7 @@ class Resampled:
             return self.value, self.value
         z = _widen(-_NORMAL.inv_cdf((1 - level) / 2), self.n)
         bias, acceleration = self._correction()
-        if abs(bias) > MAX_BIAS:
+        if abs(bias) > MAX_BIAS or self.n < FEW:
             return self.value - z * self.stderr, self.value + z * self.stderr
         ends = [_NORMAL.cdf(_accelerate(bias, acceleration, sign * z)) for sign in (-1, 1)]
         low, high = np.quantile(self.replicates, ends)
@@ -71,7 +75,7 @@ class Resampled:
         if self.constant:
             return math.copysign(math.inf, self.value - point) if self.value != point else 0.0
         bias, acceleration = self._correction()
-        if abs(bias) > MAX_BIAS:
+        if abs(bias) > MAX_BIAS or self.n < FEW:
             return _narrow((self.value - point) / self.stderr, self.n)
         shift = self._quantile_score(point) - bias
         scale = 1 + acceleration * shift
