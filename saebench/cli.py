@@ -62,6 +62,7 @@ def _include(paths: tuple[str, ...]) -> None:
 @click.option("--model", help="Hub id or local directory; default: the suite's, else the one the SAEs name.")
 @click.option("--data", multiple=True, metavar="NAME=REF", help="Data instead of the suite's, such as text=my.jsonl.")
 @click.option("--metric", multiple=True, help="Only this metric. Repeat it.")
+@click.option("--group", multiple=True, metavar="NAME=REF,REF", help="SAEs that differ in their seed alone. Repeat it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the rows; default runs/SUITE.")
 @click.option("--hook", help="Hook of SAEs that do not name theirs.")
 @click.option("--device", default="auto", show_default=True)
@@ -78,6 +79,7 @@ def run(
     sae: tuple[str, ...],
     metric: tuple[str, ...],
     data: tuple[str, ...],
+    group: tuple[str, ...],
     out: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -89,7 +91,7 @@ def run(
     from saebench.suite import load_suite
 
     chosen = load_suite(suite)
-    given = {"data": _pairs(data), "metrics": list(metric) or None, **options}
+    given = {"data": _pairs(data), "metrics": list(metric) or None, "groups": _groups(group), **options}
     place = out or Path("runs") / chosen.name
     if dry_run:
         _show_plan(list(sae), chosen, place, given, as_json)
@@ -129,7 +131,8 @@ def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], 
     from saebench.engine.evaluate import prepare
     from saebench.results import Store
 
-    kept = {name: given[name] for name in ("model", "data", "metrics", "hook", "device", "dtype", "seed", "offline")}
+    names = ("model", "data", "metrics", "groups", "hook", "device", "dtype", "seed", "offline")
+    kept = {name: given[name] for name in names}
     plan = prepare(saes, suite, store=Store(place) if place.exists() else None, **kept).describe()
     if as_json:
         click.echo(json.dumps(plan, indent=2))
@@ -137,6 +140,9 @@ def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], 
     click.echo(f"suite {plan['suite']} on {plan['model']}: {plan['to_run']} cells to run, {plan['cached']} cached")
     for failed in plan["failed_to_load"]:
         click.echo(f"cannot load {failed['sae']}: {failed['reason']}")
+    for group in plan["groups"]:
+        notes = f" ({'; '.join(group['notes'])})" if group["notes"] else ""
+        click.echo(f"group {group['name']}: {', '.join(group['saes'])}{notes}")
     for one in plan["passes"]:
         click.echo(
             f"pass over {one['data']}: {one['tokens']:,} tokens in {one['rows']:,} rows; {one['forwards']} forward, "
@@ -153,6 +159,19 @@ def _pairs(data: tuple[str, ...]) -> dict[str, str]:
             raise UserError(f"--data {item!r} must be NAME=REF, such as text=my.jsonl.")
         pairs[name] = ref
     return pairs
+
+
+def _groups(groups: tuple[str, ...]) -> dict[str, list[str]]:
+    named = {}
+    for item in groups:
+        name, equals, refs = item.partition("=")
+        members = [ref.strip() for ref in refs.split(",") if ref.strip()]
+        if not equals or not name or not members:
+            raise UserError(f"--group {item!r} must be NAME=REF,REF, such as seeds=runs/seed0,runs/seed1.")
+        if name in named:
+            raise UserError(f"--group {name!r} is given twice: list all of its SAEs in one, NAME=REF,REF,REF.")
+        named[name] = members
+    return named
 
 
 @cli.command(name="list")
@@ -212,6 +231,26 @@ def compare(
     if junit:
         junit.write_text(comparison.junit(), encoding="utf-8")
     sys.exit(comparison.exit_code)
+
+
+@cli.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--signed", is_flag=True, help="Count cosines with their sign; else their absolute values.")
+@click.option("--side", default="decoder", show_default=True, help="Match by decoder, encoder or both.")
+@click.option("--threshold", default=0.7, show_default=True, type=float, help="Cosine above which a pair is shared.")
+@click.option("--device", help="Where products are taken; default: where the weights are loaded.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for latents.parquet, match.png and match.json.")
+@click.option("--json", "as_json", is_flag=True)
+def match(a: str, b: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Match the latents of two SAEs one to one, exactly, and hold the result against random dictionaries."""
+    from saebench.matching.report import compared
+
+    report = compared(a, b, **options)
+    click.echo(json.dumps(report.facts, indent=2) if as_json else report.text())
+    if out:
+        for path in report.write(out):
+            click.echo(path, err=as_json)
 
 
 @cli.group()

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Direction = Literal["higher", "lower", "one", "none"]
 """Which way is better: higher, lower, closest to one, or none (a description, not a score)."""
 
-Units = Literal["documents", "latents", "items", "none"]
-"""What is resampled for the interval: blocks of documents, latents, test items, or nothing."""
+Units = Literal["documents", "latents", "items", "saes", "none"]
+"""What is resampled for the interval: blocks of documents, latents, test items, SAEs of a group, or nothing."""
 
 Array = Any
 """A numpy array with the bootstrap replicates in the leading axis, or a scalar."""
@@ -167,6 +167,11 @@ class Metric:
         """stream, items or weights, from its inputs."""
         kinds = {getattr(t, "kind", "stream") for t in self.inputs.values()}
         return "items" if "items" in kinds else "stream" if "stream" in kinds else "weights"
+
+    @property
+    def own_units(self) -> bool:
+        """Whether two SAEs have units of their own, which cannot be paired: latents, SAEs of a group."""
+        return self.units in ("latents", "saes")
 
     @property
     def data(self) -> str:

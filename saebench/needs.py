@@ -62,8 +62,8 @@ def wanted(suite: Suite, *, model: str | None = None, saes: Sequence[str] = ()) 
         UserError: A reference or a source that makes no sense.
     """
     name = model or suite.model
-    refs = list(saes) or suite.sae
-    if name is None and refs and all(_bare(ref).startswith("world:") for ref in refs):
+    refs = list(saes) or [*suite.sae, *_grouped(suite)]
+    if name is None and refs and all(bare(ref).startswith("world:") for ref in refs):
         name = "world"
     needs = [*_model(name), *(need for ref in refs for need in _sae(ref))]
     for data, spec in suite.data.items():
@@ -78,7 +78,7 @@ def _model(name: str | None) -> list[Need]:
 
 
 def _sae(ref: str) -> list[Need]:
-    ref = _bare(ref)
+    ref = bare(ref)
     scheme, _, rest = ref.partition(":")
     if scheme in ("null", "baseline"):
         return _sae(rest.partition("@")[2]) if "@" in rest else []
@@ -88,7 +88,13 @@ def _sae(ref: str) -> list[Need]:
     return []
 
 
-def _bare(ref: str) -> str:
+def _grouped(suite: Suite) -> list[str]:
+    """The references of the suite's seed groups."""
+    refs = [ref for group in suite.groups.values() for ref in (*group.sae, *group.init)]
+    return [ref for ref in refs if isinstance(ref, str)]
+
+
+def bare(ref: str) -> str:
     """A reference without the `NAME=` that may stand in front of it."""
     name, equals, rest = ref.partition("=")
     return rest if equals and "/" not in name and ":" not in name and not Path(ref).exists() else ref

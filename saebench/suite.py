@@ -7,6 +7,7 @@ sae: ["world:*"]           # any references that --sae takes
 metric: [l0, {dense_fraction: {above: [0.05]}}]
 data:
   text: {source: my.jsonl, tokens: 200000, context: 128}
+groups: {seeds: [a/seed0, a/seed1, a/seed2]}   # SAEs that differ in their seed alone; scored as well
 references: {null: "null:random-32", baseline: "baseline:pca-32"}
 seed: 0
 """
@@ -62,6 +63,26 @@ class References(BaseModel):
         return keys
 
 
+class GroupSpec(BaseModel):
+    """SAEs of one recipe and different seeds; a list stands for `sae`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sae: list[Any] = Field(min_length=1, description="any references that --sae takes")
+    init: list[Any] = Field(default_factory=list, description="their checkpoints at initialisation, in the same order")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_is_sae(cls, keys: Any) -> Any:
+        return {"sae": list(keys)} if isinstance(keys, (list, tuple)) else keys
+
+    @model_validator(mode="after")
+    def _init_for_each(self) -> GroupSpec:
+        if self.init and len(self.init) != len(self.sae):
+            raise ValueError(f"{len(self.init)} checkpoints at initialisation for {len(self.sae)} SAEs")
+        return self
+
+
 class Suite(BaseModel):
     """A named set of metrics with settings, data and references."""
 
@@ -74,6 +95,7 @@ class Suite(BaseModel):
     references: References = Field(default_factory=References)
     model: str | None = None
     sae: list[str] = Field(default_factory=list)
+    groups: dict[str, GroupSpec] = Field(default_factory=dict)
     seed: int = 0
 
     def metrics(self) -> list[Metric]:
@@ -160,5 +182,6 @@ def data_spec(name: str, keys: Any, where: str) -> Any:
 
 
 def _keys(parents: list[str]) -> list[str]:
-    shape: type[BaseModel] = References if parents[:1] == ["references"] else Suite
+    shapes: dict[str, type[BaseModel]] = {"references": References, "groups": GroupSpec}
+    shape = shapes.get(parents[0], Suite) if parents else Suite
     return [*shape.model_fields, *(["extends"] if shape is Suite else [])]

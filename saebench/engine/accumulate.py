@@ -67,7 +67,7 @@ def reduced(
     """
     try:
         sums = metric.rows(**{name: given[kind] for name, kind in metric.inputs.items()}, **metric.settings)
-        if metric.units == "latents":
+        if metric.own_units:
             return sums, as_they_are(sums)
         return sums, as_they_are(sums) if metric.kind == "items" else by_unit(sums, unit, units)
     except NotApplicable as why:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
-from saebench.engine.plan import Failure, Plan, chosen_data, chosen_metrics, make_plan
+from saebench.engine import groups as seed_groups
+from saebench.engine.plan import GROUPED, Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
 from saebench.inputs import FITTED
@@ -20,6 +21,7 @@ from saebench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
+    from saebench.inputs import SeedGroup
     from saebench.models import Subject
     from saebench.saes import Recipe, SparseCoder
 
@@ -31,6 +33,7 @@ def evaluate(
     model: Any = None,
     data: Mapping[str, Any] | None = None,
     metrics: Sequence[str] | None = None,
+    groups: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     hook: str | None = None,
     device: str = "auto",
@@ -51,6 +54,7 @@ def evaluate(
             the SAEs name.
         data: Source by data name, such as `{"text": "file.jsonl"}`, strings, or token ids `[rows, context]`.
         metrics: Only these, instead of all of the suite.
+        groups: SAEs of one recipe and different seeds by name of the group; they are scored as well.
         out: Folder for the rows. Finished rows found there are not computed again.
         hook: Hook of SAEs that do not name theirs.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -77,6 +81,7 @@ def evaluate(
         model=model,
         data=data,
         metrics=metrics,
+        groups=groups,
         store=store,
         hook=hook,
         device=device,
@@ -102,6 +107,7 @@ def prepare(
     model: Any = None,
     data: Mapping[str, Any] | None = None,
     metrics: Sequence[str] | None = None,
+    groups: Mapping[str, Any] | None = None,
     store: Store | None = None,
     hook: str | None = None,
     device: str = "auto",
@@ -111,12 +117,15 @@ def prepare(
 ) -> Plan:
     """Load what was asked for and lay out the plan; nothing is run yet."""
     suite = load_suite(suite)
+    own = (list(saes) if isinstance(saes, (list, tuple)) else [saes]) if _some(saes) else []
+    suite = seed_groups.with_groups(suite, own, groups)
+    given = [*(own or suite.sae), *seed_groups.members(suite.groups)]
     seed = suite.seed if seed is None else seed
     wanted = chosen_metrics(suite, metrics)
     sources = chosen_data(suite, data, wanted)
     if offline:
-        _refuse_missing(suite, sources, model, saes)
-    coders, recipes, failures = _load_saes(saes if _some(saes) else suite.sae, hook=hook, offline=offline, seed=seed)
+        _refuse_missing(suite, sources, model, given if own else [])
+    coders, recipes, failures = _load_saes(given, hook=hook, offline=offline, seed=seed)
     subject = _load_model(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
     fitting, misfits = _fitting(coders, subject)
     failures += misfits
@@ -132,7 +141,31 @@ def prepare(
     scored += fitted(recipes, fitting, subject, text)
     scored += [extra for extra in references(suite, scored, subject, text, seed) if not _among(extra, scored)]
     finished = store.finished() if store else {}
-    return make_plan(subject, suite, wanted, scored, read, finished, seed=seed, failures=failures, fitting=text)
+    grouped = any(GROUPED & set(metric.inputs.values()) for metric in wanted)
+    return make_plan(
+        subject,
+        suite,
+        wanted,
+        scored,
+        read,
+        finished,
+        seed=seed,
+        failures=failures,
+        fitting=text,
+        groups=_groups(suite, scored, failures, hook=hook, offline=offline) if grouped or suite.groups else [],
+    )
+
+
+def _groups(
+    suite: Suite, saes: list[SparseCoder], failures: Sequence[Failure], *, hook: str | None, offline: bool
+) -> list[SeedGroup]:
+    """The seed groups that were declared, and those that show in the metadata of the other SAEs."""
+    from saebench.saes import load_sae
+
+    device = saes[0].W_dec.device if saes and saes[0].W_dec is not None else "cpu"
+    load = partial(load_sae, hook=hook, device=device, offline=offline)
+    declared = seed_groups.declared(suite.groups, saes, failures, load)
+    return [*declared, *seed_groups.found(saes, declared)]
 
 
 def _refuse_missing(suite: Suite, sources: Mapping[str, tuple[Any, Any]], model: Any, saes: Any) -> None:

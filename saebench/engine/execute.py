@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from saebench.engine import items
+from saebench.engine import agreement, items
 from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
-from saebench.inputs import ErrorModel, OtherCodes, TokenLabels, Weights
+from saebench.inputs import ErrorModel, OtherCodes, SeedPairs, TokenLabels, Weights
 from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
@@ -59,9 +59,9 @@ def _weights(cells: list[Cell]) -> Iterator[list[Row]]:
 def _weights_cell(cell: Cell, weights: Weights) -> list[Row]:
     began = time.perf_counter()
     tally = Tally()
-    outcome = reduced(cell.metric, {Weights: weights}, None, 1)
+    outcome = reduced(cell.metric, {Weights: weights, SeedPairs: cell.pairs}, None, 1)
     tally.take(outcome, time.perf_counter() - began)
-    return cell.rows(tally, {}, warnings=cell.sae.warnings)
+    return cell.rows(tally, {}, warnings=[*cell.sae.warnings, *cell.group_warnings])
 
 
 def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
@@ -69,15 +69,17 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
     tasks = [Task(own[0].sae, [cell.metric for cell in own]) for own in groups]
     model, dataset = cells[0].model, cells[0].data
     assert dataset is not None
-    for task in tasks:
+    for own, task in zip(groups, tasks, strict=True):
         task.collectors = items.collectors(task, dataset.corpus)
+        task.pairs = next((cell.pairs for cell in own if cell.pairs), None)
+    company = agreement.attach(tasks)
     budget = token_budget(model.device, [task.sae for task in tasks])
     _fit(cells, tasks, budget)
     checkpoint = Checkpoint(partial, _key(cells)) if partial else None
     stream = Pass(
         model,
         dataset.corpus,
-        tasks,
+        [*tasks, *company],
         means=items.means(tasks, dataset.corpus, model),
         budget=budget,
         checkpoint=checkpoint,
@@ -143,7 +145,10 @@ def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> li
         row
         for cell, tally in zip(cells, task.tallies, strict=True)
         for row in cell.rows(
-            tally, shared, warnings=[*warnings, *cell.fit_warnings, *cell.data_warnings], seconds=seconds
+            tally,
+            shared,
+            warnings=[*warnings, *cell.fit_warnings, *cell.group_warnings, *cell.data_warnings],
+            seconds=seconds,
         )
     ]
 

@@ -19,6 +19,7 @@ from saebench.inputs import (
     LastTokenCodes,
     PooledCodes,
     QuestionRuns,
+    SeedCodes,
     WordCodes,
 )
 
@@ -155,6 +156,10 @@ def inputs(task: Task, shared: Shared) -> dict[type, Any]:
             _cpu(sae.W_dec) if sae.linear_decoder else None,
             Ablate(shared.model, data.corpus, sae, shared.budget),
         )
+    if SeedCodes in kinds and task.pairs is not None:
+        from saebench.engine.agreement import seed_codes
+
+        made[SeedCodes] = seed_codes(task, task.pairs)
     if kinds & {WordCodes, EntityCodes}:
         made |= _picked(task, shared, kinds)
     if QuestionRuns in kinds:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from saebench.engine.groups import pairs_of
 from saebench.engine.rows import Cell
 from saebench.errors import UserError, nearest, unknown
-from saebench.inputs import Losses, OtherCodes
+from saebench.inputs import Losses, OtherCodes, SeedCodes, SeedGroup, SeedPairs
 from saebench.metric import Metric
 from saebench.results import Row
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from saebench.saes import SparseCoder
     from saebench.suite import Suite
 
+GROUPED: frozenset[type] = frozenset({SeedPairs, SeedCodes})
+"""Inputs that are filled from the SAE's seed group."""
 POOLINGS = ("mean", "max", "last")
 """Ways in which a text's codes become one row."""
 
@@ -41,6 +44,7 @@ class Plan:
         cached: Rows of cells that a store holds already.
         unreadable: Cells whose data could not be read.
         failures: SAEs that could not be loaded.
+        groups: Seed groups, declared or found.
     """
 
     model: Subject
@@ -50,6 +54,7 @@ class Plan:
     cached: list[Row] = field(default_factory=list)
     unreadable: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    groups: list[SeedGroup] = field(default_factory=list)
 
     def passes(self) -> dict[str, list[Cell]]:
         """The cells of each corpus, which share one pass; those of the weights stand under ""."""
@@ -67,6 +72,7 @@ class Plan:
             "to_run": len(self.cells),
             "unreadable": sorted({f"{cell.metric.data}: {cell.problem}" for cell in self.unreadable}),
             "failed_to_load": [{"sae": f.name, "reason": f.reason} for f in self.failures],
+            "groups": [{"name": g.name, "saes": list(g.names), "notes": list(g.notes)} for g in self.groups],
             "passes": [_pass(name, cells) for name, cells in self.passes().items()],
         }
 
@@ -82,6 +88,7 @@ def make_plan(
     seed: int,
     failures: Sequence[Failure] = (),
     fitting: Fitting | None = None,
+    groups: Sequence[SeedGroup] = (),
 ) -> Plan:
     """Lay out the cells of every SAE and metric, leaving out those that are finished.
 
@@ -89,16 +96,19 @@ def make_plan(
         saes: Coders; their role says which of them are nulls and baselines.
         data: Data by name, or why it could not be read.
         fitting: Text that is not scored, for what metrics fit beforehand.
+        groups: Seed groups, for metrics that ask for one.
         finished: Rows by signature of the cells that need not run again.
     """
-    plan = Plan(model, suite, list(metrics), failures=list(failures))
+    plan = Plan(model, suite, list(metrics), failures=list(failures), groups=list(groups))
     for sae in saes:
+        pairs = pairs_of(sae, groups)
         for metric in metrics:
             given = data[metric.data] if metric.data else None
             if isinstance(given, str):
                 plan.unreadable.append(Cell(sae, metric, model, None, suite.name, seed, problem=given))
                 continue
-            cell = Cell(sae, metric, model, given, suite.name, seed, fitting=fitting)
+            seeds = pairs if GROUPED & set(metric.inputs.values()) else None
+            cell = Cell(sae, metric, model, given, suite.name, seed, fitting=fitting, pairs=seeds)
             done = finished.get(cell.signature)
             if done:
                 plan.cached += done

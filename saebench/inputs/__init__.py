@@ -12,6 +12,8 @@ from saebench.inputs.pooled import PooledCodes
 from saebench.inputs.questions import QuestionRuns
 from saebench.inputs.random_tokens import RandomActivity, RandomReconstruction
 from saebench.inputs.reconstruction import Reconstruction
+from saebench.inputs.seed_codes import CodeMoments, SeedCodes
+from saebench.inputs.seed_group import SeedGroup, SeedPairs
 from saebench.inputs.token_labels import TokenLabels
 from saebench.inputs.tokens import TokenInfo
 from saebench.inputs.weights import Weights
@@ -23,6 +25,7 @@ FITTED: frozenset[type] = frozenset({ErrorModel, OtherCodes})
 __all__ = [
     "Activations",
     "Activity",
+    "CodeMoments",
     "EntityCodes",
     "EntityModel",
     "ErrorModel",
@@ -36,6 +39,9 @@ __all__ = [
     "RandomActivity",
     "RandomReconstruction",
     "Reconstruction",
+    "SeedCodes",
+    "SeedGroup",
+    "SeedPairs",
     "TokenInfo",
     "TokenLabels",
     "Weights",

@@ -51,7 +51,7 @@ class Pairs:
         first, second = self._of(a), self._of(b)
         if first is None or second is None or differing(first.row, second.row):
             return None
-        independent = first.metric.units == "latents"
+        independent = first.metric.own_units
         if not independent and not np.array_equal(first.kept, second.kept):
             return None
         difference = subtract(first.draws, second.draws, transform=harm_of(a.better), independent=independent)
@@ -75,7 +75,7 @@ class Pairs:
         fields = parts[0] if whole else join_sums(parts)
         kept = np.logical_or.reduce([np.any(array.reshape(len(array), -1) != 0, axis=1) for array in fields.values()])
         # Latents of two SAEs are not the same units, so that each SAE has weights of its own.
-        purpose = f"latents of {row.key[0]}" if metric.units == "latents" else "units"
+        purpose = f"latents of {row.key[0]}" if metric.own_units else "units"
         drawn = draw(metric, fields, kept=kept, purpose=purpose)
         if not whole:
             drawn = drawn.take([[part.slice for part in cell].index(row.slice)])

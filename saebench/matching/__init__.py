@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from saebench.matching.api import match, match_directions, of_coder
 from saebench.matching.exact import Settings
-from saebench.matching.result import Agreement, Match, adjusted, agreement
+from saebench.matching.result import Agreement, Match
 
-__all__ = ["Agreement", "Match", "Settings", "adjusted", "agreement", "match", "match_directions", "of_coder"]
+__all__ = ["Agreement", "Match", "Settings", "match", "match_directions", "of_coder"]

@@ -84,11 +84,24 @@ def match_directions(
     found = matched(left, right, signed=signed, settings=settings)
     sizes = (len(left), len(right))
     return Match(
-        value=found.value, gap=found.gap, partner=found.partner, cosine=found.cosine, second=found.second,
-        nearest=found.nearest, coverage=min(sizes) / max(sizes), sizes=sizes, widths=widths, signed=signed,
-        side=side, names=(a.name, b.name), zero=(a.zero, b.zero), seconds=time.perf_counter() - began,
-        method=found.method, device=str(left.rows.device),
-    )  # fmt: skip
+        value=found.value,
+        gap=found.gap,
+        partner=found.partner,
+        cosine=found.cosine,
+        second=found.second,
+        nearest=found.nearest,
+        nearest_back=found.nearest_back,
+        coverage=min(sizes) / max(sizes),
+        sizes=sizes,
+        widths=widths,
+        signed=signed,
+        side=side,
+        names=(a.name, b.name),
+        zero=(a.zero, b.zero),
+        seconds=time.perf_counter() - began,
+        method=found.method,
+        device=str(left.rows.device),
+    )
 
 
 def directions(x: Any, side: str, label: str, device: str | None = None) -> Directions:
@@ -102,7 +115,7 @@ def directions(x: Any, side: str, label: str, device: str | None = None) -> Dire
             raise UserError(f"{label} is a plain matrix: side='both' needs SAEs with an encoder and a decoder.")
         tensor = torch.as_tensor(x)
         return Directions((dictionary(tensor.to(device) if device else tensor, label),), label)
-    return of_coder(_loaded(x, device), side)
+    return of_coder(loaded(x, device), side)
 
 
 def of_coder(coder: SparseCoder, side: str) -> Directions:
@@ -122,13 +135,16 @@ def _side(coder: SparseCoder, side: str) -> Dictionary:
     return dictionary(weights if side == "decoder" else weights.T, f"{coder.name} ({side})")
 
 
-def _loaded(x: Any, device: str | None) -> SparseCoder:
-    """A SAE; an object need not name its hook, for matching asks for none."""
+def loaded(x: Any, device: str | None = None) -> SparseCoder:
+    """A SAE by reference or object; it need not name its hook, for matching asks for none.
+
+    Raises:
+        UserError: It cannot be loaded, or has no dictionary of its own.
+    """
     from saebench.saes import Recipe, load_sae
 
     where = device or ("cpu" if isinstance(x, (str, Path)) else "auto")
-    hook = None if isinstance(x, (str, Path)) else "unnamed"
-    coder = load_sae(x, device=where, hook=hook)
+    coder = load_sae(x, device=where, hook="unnamed")
     if isinstance(coder, Recipe):
-        raise UserError(f"{x} is fitted to activations and has no dictionary of its own: match two SAEs.")
+        raise UserError(f"{coder.ref} is fitted to activations and has no dictionary of its own: match two SAEs.")
     return coder

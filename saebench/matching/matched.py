@@ -22,7 +22,7 @@ class Matched:
         partner: Row of B for each row of A, -1 for one that has none, `[n_a]`.
         cosine: Similarity of each row of A to its partner in double precision, NaN without one, `[n_a]`.
         second: Largest similarity of each row of A to any row but its partner, `[n_a]`.
-        nearest: Largest similarity of each row of A to any row, `[n_a]`.
+        nearest, nearest_back: Largest similarity of each row of A to any of B, `[n_a]`, and of B to any of A, `[n_b]`.
         value: Mean similarity of the matched pairs.
         gap: By how much a better matching could exceed `value` at most, as a share of it.
         method: `dense` or `sparse`.
@@ -33,6 +33,7 @@ class Matched:
     cosine: np.ndarray
     second: np.ndarray
     nearest: np.ndarray
+    nearest_back: np.ndarray
     value: float
     gap: float
     method: str
@@ -60,6 +61,7 @@ def matched(a: Dictionary, b: Dictionary, *, signed: bool = False, settings: Set
         cosine=cosine,
         second=found.second[swapped],
         nearest=found.nearest[swapped],
+        nearest_back=found.nearest[not swapped],
         value=total / len(small),
         gap=0.0 if dense else _share(found.bound - total, total),
         method="dense" if dense else "sparse",

@@ -24,6 +24,20 @@ SHARED = 0.7
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How far two matchings of the same SAEs, by encoder and by decoder, name the same partners.
+
+    Attributes:
+        same: Share of the matched latents with the same partner in both.
+        shared: Share with the same partner and both cosines above the threshold (the strict rule of
+            Paulo & Belrose 2025).
+    """
+
+    same: float
+    shared: float
+
+
+@dataclass(frozen=True)
 class Match:
     """The best one-to-one matching of the latents of A with those of B.
 
@@ -33,7 +47,7 @@ class Match:
         partner: Latent of B for each latent of A, -1 for one without, `[n_a]`.
         cosine: Cosine of each latent of A to its partner, NaN without one, `[n_a]`.
         second: Largest cosine of each latent of A to any other than its partner, `[n_a]`.
-        nearest: Largest cosine of each latent of A to any latent of B, `[n_a]`.
+        nearest, nearest_back: Largest cosine of each latent of A to any of B, `[n_a]`, and of B to any of A, `[n_b]`.
         coverage: Matched share of the larger dictionary: 1 for equal sizes.
         sizes: Latents of A and of B.
         widths: Dimensions of each side that was matched.
@@ -51,6 +65,7 @@ class Match:
     cosine: np.ndarray = field(repr=False)
     second: np.ndarray = field(repr=False)
     nearest: np.ndarray = field(repr=False)
+    nearest_back: np.ndarray = field(repr=False)
     coverage: float
     sizes: tuple[int, int]
     widths: tuple[int, ...]
@@ -76,8 +91,11 @@ class Match:
 
     @property
     def adjusted(self) -> float:
-        """(value - null) / (1 - null): 0 by chance, 1 for equal dictionaries."""
-        return adjusted(self.value, self.null)
+        """(value - null) / (1 - null): 0 by chance, 1 for equal dictionaries.
+
+        NaN where chance scores 1 already, as in a space of one dimension.
+        """
+        return (self.value - self.null) / (1 - self.null) if self.null < 1 - 1e-12 else float("nan")
 
     @property
     def matched(self) -> np.ndarray:
@@ -96,6 +114,14 @@ class Match:
     def curve(self, thresholds: Sequence[float] = THRESHOLDS) -> dict[float, float]:
         """The shared fraction by threshold."""
         return {threshold: self.shared(threshold) for threshold in thresholds}
+
+    def agreement(self, other: Match, threshold: float = SHARED) -> Agreement:
+        """How far another matching of the same two SAEs, such as by their encoders, names the same partners."""
+        n = min(self.sizes)
+        same = (self.partner == other.partner) & (self.partner >= 0)
+        with np.errstate(invalid="ignore"):
+            both = same & (self.cosine > threshold) & (other.cosine > threshold)
+        return Agreement(float(same.sum() / n), float(both.sum() / n))
 
     def frame(self) -> pd.DataFrame:
         """A line for each latent of A: latent, partner, cosine, second."""
@@ -126,30 +152,3 @@ class Match:
             **{f"shared_{t:g}": share for t, share in self.curve().items()},
             "zero_latents": list(self.zero), "method": self.method, "seconds": round(self.seconds, 3),
         }  # fmt: skip
-
-
-def adjusted(value: float, null: float) -> float:
-    """(value - null) / (1 - null); NaN where chance already scores 1 (a space of one dimension)."""
-    return (value - null) / (1 - null) if null < 1 - 1e-12 else float("nan")
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far two matchings of the same SAEs, by encoder and by decoder, name the same partners.
-
-    Attributes:
-        same: Share of the matched latents with the same partner in both.
-        shared: Share with the same partner and both cosines above the threshold.
-    """
-
-    same: float
-    shared: float
-
-
-def agreement(first: Match, second: Match, threshold: float = SHARED) -> Agreement:
-    """Agreement of two matchings of the same pair of SAEs (the strict rule of Paulo & Belrose 2025)."""
-    n = min(first.sizes)
-    same = (first.partner == second.partner) & (first.partner >= 0)
-    with np.errstate(invalid="ignore"):
-        both = same & (first.cosine > threshold) & (second.cosine > threshold)
-    return Agreement(float(same.sum() / n), float(both.sum() / n))

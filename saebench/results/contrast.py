@@ -151,14 +151,14 @@ def _slice(drawn: Draws, cell: Cell, name: str) -> Draws:
 
 
 def _drawn(metric: Metric, a: Draws, b: Draws, direction: str) -> Contrast:
-    independent = metric.units == "latents"
+    independent = metric.own_units
     if metric.units == "none":
         return _exact(float(a.value.ravel()[0]), float(b.value.ravel()[0]), direction)
     difference = subtract(a, b, independent=independent).draws[0]
     harm = subtract(a, b, independent=independent, transform=harm_of(direction)).draws[0]
     if difference is None or harm is None:
         return Contrast(None, None, "", a.reason or b.reason or "no interval: undefined in too many resamples")
-    note = "intervals over latents, which are not paired" if independent else ""
+    note = f"intervals over {metric.units}, which are not paired" if independent else ""
     return Contrast(difference, harm, "independent" if independent else "paired", note)
 
 

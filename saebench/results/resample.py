@@ -124,7 +124,7 @@ def draw_pair(
         UserError: The two differ in their fields or in the number of units.
     """
     _check_same(metric, sums_a, sums_b)
-    if metric.units == "latents":
+    if metric.own_units:
         a = draw(metric, sums_a, replicates=replicates, seed=seed, purpose="latents of a")
         b = draw(metric, sums_b, replicates=replicates, seed=seed, purpose="latents of b")
         return a, b
@@ -144,6 +144,8 @@ def resampled(drawn: Draws, index: int) -> Resampled | str:
     replicates = drawn.replicates.reshape(len(drawn.replicates), -1)[:, index]
     finite = replicates[np.isfinite(replicates)]
     if len(finite) < (1 - LOST) * len(replicates):
+        if not np.isfinite(drawn.influence.reshape(len(drawn.influence), -1)[:, index]).any():
+            return "no interval: undefined in resamples without the one unit that it rests on"
         lost = len(replicates) - len(finite)
         return f"no interval: undefined in {lost} of {len(replicates)} resamples"
     return Resampled(value, finite, drawn.influence.reshape(len(drawn.influence), -1)[:, index], drawn.n)
@@ -154,7 +156,7 @@ def _check_same(metric: Metric, sums_a: UnitSums, sums_b: UnitSums) -> None:
         odd = ", ".join(sorted(set(sums_a) ^ set(sums_b)))
         raise UserError(f"{metric.name}: the two sides hold different sums ({odd} on one side only).")
     units = {len(array) for side in (sums_a, sums_b) for array in side.values()}
-    if metric.units != "latents" and len(units) > 1:
+    if not metric.own_units and len(units) > 1:
         raise UserError(
             f"{metric.name}: the two sides have different units ({min(units)} and {max(units)}), so they cannot "
             "be paired. Score both on the same corpus, with the same number of documents."

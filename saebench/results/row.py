@@ -34,7 +34,7 @@ class Row:
     Attributes:
         slice: Name of the slice, "" for a metric without slices; `slices_total` says how many make a whole.
         status: "ok", "error" or "not_applicable"; the last two carry a `reason`.
-        n: Number of resampling units; `units` says of what ("documents", "latents", "items", "none").
+        n: Number of resampling units; `units` says of what ("documents", "latents", "items", "saes", "none").
         signature: Names everything the number depends on; it is also the cache key.
         role: "sae", or what the SAEs are held against: "null" or "baseline".
         sums: Float64 arrays `[units]` (or `[units, ...]`) by field, final (after the metric's `finish`).

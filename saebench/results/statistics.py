@@ -130,7 +130,7 @@ def paired(
         UserError: The two differ in their fields or in the number of units.
     """
     a, b = draw_pair(metric, sums_a, sums_b, replicates=replicates, seed=seed)
-    return subtract(a, b, transform=transform, independent=metric.units == "latents")
+    return subtract(a, b, transform=transform, independent=metric.own_units)
 
 
 def subtract(

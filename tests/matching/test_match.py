@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import saebench as sb
-from saebench.matching import Settings, agreement, null
+from saebench.matching import Settings, null
 from tests.helpers.toys import ToySAE
 from tests.matching.instances import instance
 
@@ -65,7 +65,7 @@ def test_dense_and_sparse_tell_the_same_of_each_latent() -> None:
     dense, sparse = sb.match(a, b), sb.match(a, b, settings=SPARSE)
     assert (dense.method, sparse.method) == ("dense", "sparse")
     assert np.array_equal(dense.partner, sparse.partner)
-    for name in ("cosine", "second", "nearest"):
+    for name in ("cosine", "second", "nearest", "nearest_back"):
         np.testing.assert_allclose(getattr(dense, name), getattr(sparse, name), atol=1e-12)
 
 
@@ -100,12 +100,12 @@ def test_both_sides_are_the_mean_of_the_two_cosines() -> None:
 
 def test_agreement_asks_for_the_same_partner_on_both_sides() -> None:
     one = ToySAE(seed=1)
-    same = agreement(sb.match(one, one), sb.match(one, one, side="encoder"))
+    same = sb.match(one, one).agreement(sb.match(one, one, side="encoder"))
     assert same.same == same.shared == 1
     other = ToySAE(seed=1)
     with torch.no_grad():
         other.W_enc.copy_(other.W_enc.roll(1, dims=1))
-    crossed = agreement(sb.match(one, other), sb.match(one, other, side="encoder"))
+    crossed = sb.match(one, other).agreement(sb.match(one, other, side="encoder"))
     assert crossed.same == crossed.shared == 0
 
 
