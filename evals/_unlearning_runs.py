@@ -17,6 +17,23 @@ ABOVE_CHANCE = 3.0
 """Standard errors by which the model's accuracy must be above chance."""
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The settings that are tried, in every combination.
+
+    Attributes:
+        retain_thresholds: Share of the retain text's tokens below which a latent may be clamped.
+        n: Numbers of latents.
+        multipliers: Values of m in units of the codes.
+        relative: Values of m in units of the latent's maximum.
+    """
+
+    retain_thresholds: tuple[float, ...] = (0.001, 0.01)
+    n: tuple[int, ...] = (10, 20)
+    multipliers: tuple[float, ...] = (25.0, 50.0, 100.0, 200.0)
+    relative: tuple[float, ...] = (1.0, 2.0, 5.0)
+
+
 class Setting(NamedTuple):
     """One way to unlearn: the n latents that fire most on the forget text and rarely on the other, set to -m."""
 
@@ -50,15 +67,13 @@ class Outcomes:
     notes: tuple[str, ...]
 
 
-def outcomes(
-    q: QuestionRuns, thresholds: Sequence[float], n: Sequence[int], m: Sequence[float], relative: Sequence[float]
-) -> Outcomes:
+def outcomes(q: QuestionRuns, grid: Grid) -> Outcomes:
     """Run all settings on one encode of each prompt; those that clamp the same latents to the same values, once.
 
     Raises:
         NotApplicable: The model cannot answer the questions, so that nothing could be seen to be forgotten.
     """
-    settings = tuple(_settings(thresholds, n, m, relative))
+    settings = tuple(_settings(grid))
     if not settings:
         raise ValueError("no setting to try: give retain_thresholds, n, and multipliers or relative")
 
@@ -87,12 +102,10 @@ def selected(forget: Tensor, retain: Tensor, threshold: float, n: int) -> Tensor
     return order[score[order] > 0]
 
 
-def _settings(
-    thresholds: Sequence[float], n: Sequence[int], m: Sequence[float], relative: Sequence[float]
-) -> Iterator[Setting]:
-    for values, is_relative in ((m, False), (relative, True)):
-        for threshold in thresholds:
-            for count in n:
+def _settings(grid: Grid) -> Iterator[Setting]:
+    for values, is_relative in ((grid.multipliers, False), (grid.relative, True)):
+        for threshold in grid.retain_thresholds:
+            for count in grid.n:
                 yield from (Setting(threshold, count, value, is_relative) for value in values)
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from saebench.inputs import LabelledCodes
 from saebench.metric import Array, Sums, Totals, metric
 
+from ._probing import PROBING, Probing
+
 if TYPE_CHECKING:
     from saebench.probes import Probed
 
 
 @metric(version=1, unit="share of texts", better="none", bounds=(0.0, 1.0), units="items")
-def residual_probing(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling: str = "mean") -> Sums:
+def residual_probing(c: LabelledCodes, *, probe: Probing = PROBING) -> Sums:
     """Accuracy of probes on the activation itself: its k best channels, all channels, and chance.
 
     The yardstick of `sparse_probing`, the same for every SAE at a hook. Slices `k=...` treat channels as
@@ -22,18 +24,18 @@ def residual_probing(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), poolin
     """
     from saebench.probes import on_residual
 
-    return _sums(on_residual(c, k, pooling), "accuracy")
+    return _sums(on_residual(c, probe.k, probe.pooling), "accuracy")
 
 
 @metric(version=1, unit="area under ROC", better="none", bounds=(0.0, 1.0), units="items")
-def residual_probing_auroc(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling: str = "mean") -> Sums:
+def residual_probing_auroc(c: LabelledCodes, *, probe: Probing = PROBING) -> Sums:
     """Chance that a probe on the activation itself ranks a text of the class above one of the rest.
 
     Area under the ROC curve of the probes of `residual_probing`, ties counting half.
     """
     from saebench.probes import on_residual
 
-    return _sums(on_residual(c, k, pooling), "auroc")
+    return _sums(on_residual(c, probe.k, probe.pooling), "auroc")
 
 
 @metric(version=1, unit="share of texts", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from saebench.inputs import LabelledCodes
 from saebench.metric import Array, Sums, Totals, metric
 
+from ._probing import PROBING, Probing
+
 if TYPE_CHECKING:
     from saebench.probes import Sliced
 
 
 @metric(version=1, unit="share of texts", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def sparse_probing(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling: str = "mean") -> Sums:
+def sparse_probing(c: LabelledCodes, *, probe: Probing = PROBING) -> Sums:
     """Accuracy of probes that see only the k latents that best tell a class of texts from the rest.
 
     Codes are pooled over a text's valid tokens. For each class against as many texts of the others: the k latents
@@ -23,11 +25,11 @@ def sparse_probing(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling:
     """
     from saebench.probes import accuracy, k_sparse
 
-    return _sums(k_sparse(c, k, pooling).sums(accuracy))
+    return _sums(k_sparse(c, probe.k, probe.pooling).sums(accuracy))
 
 
 @metric(version=1, unit="area under ROC", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def sparse_probing_auroc(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling: str = "mean") -> Sums:
+def sparse_probing_auroc(c: LabelledCodes, *, probe: Probing = PROBING) -> Sums:
     """Chance that a k-sparse probe ranks a text of the class above one of the rest.
 
     Area under the ROC curve of the probes of `sparse_probing`, ties counting half; chance is 0.5. Influences
@@ -35,18 +37,18 @@ def sparse_probing_auroc(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), po
     """
     from saebench.probes import auroc, k_sparse
 
-    return _sums(k_sparse(c, k, pooling).sums(auroc))
+    return _sums(k_sparse(c, probe.k, probe.pooling).sums(auroc))
 
 
 @metric(version=1, unit="F1", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def sparse_probing_f1(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling: str = "mean") -> Sums:
+def sparse_probing_f1(c: LabelledCodes, *, probe: Probing = PROBING) -> Sums:
     """F1 of the class of k-sparse probes: harmonic mean of precision and recall.
 
     2 TP / (2 TP + FP + FN) of the probes of `sparse_probing`.
     """
     from saebench.probes import f1, k_sparse
 
-    return _sums(k_sparse(c, k, pooling).sums(f1))
+    return _sums(k_sparse(c, probe.k, probe.pooling).sums(f1))
 
 
 @metric(
@@ -58,7 +60,7 @@ def sparse_probing_f1(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooli
     units="items",
     name="sparse_probing@saebench",
 )
-def sparse_probing_saebench(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5), pooling: str = "mean") -> Sums:
+def sparse_probing_saebench(c: LabelledCodes, *, probe: Probing = PROBING) -> Sums:
     """Accuracy of k-sparse probes on raw codes, as SAEBench 0.6 fits them.
 
     As `sparse_probing` with the codes as they are: the penalty (L2, C = 1) then weighs more on a SAE with small
@@ -66,7 +68,7 @@ def sparse_probing_saebench(c: LabelledCodes, *, k: tuple[int, ...] = (1, 2, 5),
     """
     from saebench.probes import accuracy, k_sparse
 
-    return _sums(k_sparse(c, k, pooling, standardise=False).sums(accuracy))
+    return _sums(k_sparse(c, probe.k, probe.pooling, standardise=False).sums(accuracy))
 
 
 @metric(version=1, unit="problems", better="none", bounds=(0.0, None), units="none")

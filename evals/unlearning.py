@@ -6,24 +6,13 @@ from saebench.inputs import QuestionRuns
 from saebench.metric import Array, Sums, Totals, metric
 
 from ._unlearning_choice import accuracies, chosen, curve, grids, halves, sides
-from ._unlearning_runs import outcomes
+from ._unlearning_runs import Grid, outcomes
 
-THRESHOLDS = (0.001, 0.01)
-COUNTS = (10, 20)
-MULTIPLIERS = (25.0, 50.0, 100.0, 200.0)
-RELATIVE = (1.0, 2.0, 5.0)
+GRID = Grid()
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning(
-    q: QuestionRuns,
-    *,
-    retain_thresholds: tuple[float, ...] = THRESHOLDS,
-    n: tuple[int, ...] = COUNTS,
-    multipliers: tuple[float, ...] = MULTIPLIERS,
-    relative: tuple[float, ...] = RELATIVE,
-    least_retained: float = 0.99,
-) -> Sums:
+def unlearning(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.99) -> Sums:
     """Share of what is to be forgotten that is, under the best setting that keeps 99 % of the rest.
 
     Of the latents that fire on less than a share of the retain text's tokens, the n that fire most on the forget
@@ -35,93 +24,53 @@ def unlearning(
     2025, SAEBench.
 
     Args:
-        retain_thresholds: Share of the retain text's tokens below which a latent may be clamped.
-        n: Numbers of latents.
-        multipliers: Values of m in units of the codes.
-        relative: Values of m in units of the latent's maximum.
+        grid: The settings that are tried.
         least_retained: Retain accuracy that a setting needs.
     """
-    o = outcomes(q, retain_thresholds, n, multipliers, relative)
+    o = outcomes(q, grid)
     return Sums(**sides(o, o.known, least_retained, ""), slices=grids(o), notes=o.notes)
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning_held_out(
-    q: QuestionRuns,
-    *,
-    retain_thresholds: tuple[float, ...] = THRESHOLDS,
-    n: tuple[int, ...] = COUNTS,
-    multipliers: tuple[float, ...] = MULTIPLIERS,
-    relative: tuple[float, ...] = RELATIVE,
-    least_retained: float = 0.99,
-) -> Sums:
+def unlearning_held_out(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.99) -> Sums:
     """Share of what is to be forgotten that is, under a setting that was chosen on other questions.
 
     The setting of `unlearning` on one half of the questions of each domain, its score on the other half.
     """
-    return halves(q, outcomes(q, retain_thresholds, n, multipliers, relative), least_retained)
+    return halves(q, outcomes(q, grid), least_retained)
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning_held_out_retain(
-    q: QuestionRuns,
-    *,
-    retain_thresholds: tuple[float, ...] = THRESHOLDS,
-    n: tuple[int, ...] = COUNTS,
-    multipliers: tuple[float, ...] = MULTIPLIERS,
-    relative: tuple[float, ...] = RELATIVE,
-    least_retained: float = 0.99,
-) -> Sums:
+def unlearning_held_out_retain(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.99) -> Sums:
     """Retain accuracy of the setting of `unlearning_held_out`, on questions that did not choose it.
 
     What the promise of 99 % is worth on new questions; 1 where no setting qualifies.
     """
-    return halves(q, outcomes(q, retain_thresholds, n, multipliers, relative), least_retained)
+    return halves(q, outcomes(q, grid), least_retained)
 
 
 @metric(version=1, unit="share of questions", better="lower", best=0.0, bounds=(0.0, 1.0), units="items")
-def unlearning_forget_accuracy(
-    q: QuestionRuns,
-    *,
-    retain_thresholds: tuple[float, ...] = THRESHOLDS,
-    n: tuple[int, ...] = COUNTS,
-    multipliers: tuple[float, ...] = MULTIPLIERS,
-    relative: tuple[float, ...] = RELATIVE,
-) -> Sums:
+def unlearning_forget_accuracy(q: QuestionRuns, *, grid: Grid = GRID) -> Sums:
     """Accuracy on what is to be forgotten, for each setting: one axis of the trade-off curve.
 
     Of the questions that the unedited model answers right in every order; without an intervention it is 1.
     """
-    o = outcomes(q, retain_thresholds, n, multipliers, relative)
+    o = outcomes(q, grid)
     return curve(o, o.known & o.forget)
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning_retain_accuracy(
-    q: QuestionRuns,
-    *,
-    retain_thresholds: tuple[float, ...] = THRESHOLDS,
-    n: tuple[int, ...] = COUNTS,
-    multipliers: tuple[float, ...] = MULTIPLIERS,
-    relative: tuple[float, ...] = RELATIVE,
-) -> Sums:
+def unlearning_retain_accuracy(q: QuestionRuns, *, grid: Grid = GRID) -> Sums:
     """Accuracy on what is to be retained, for each setting: the other axis of the trade-off curve.
 
     Of the questions that the unedited model answers right in every order; without an intervention it is 1.
     """
-    o = outcomes(q, retain_thresholds, n, multipliers, relative)
+    o = outcomes(q, grid)
     return curve(o, o.known & ~o.forget)
 
 
 @metric(version=1, unit="share of questions", better="lower", best=0.0, bounds=(0.0, 1.0), units="items")
-def unlearning_side_effect(
-    q: QuestionRuns,
-    *,
-    retain_thresholds: tuple[float, ...] = THRESHOLDS,
-    n: tuple[int, ...] = COUNTS,
-    multipliers: tuple[float, ...] = MULTIPLIERS,
-    relative: tuple[float, ...] = RELATIVE,
-) -> Sums:
+def unlearning_side_effect(q: QuestionRuns, *, grid: Grid = GRID) -> Sums:
     """Share of each retained subject that is lost, as a mean over the settings.
 
     1 - accuracy on the questions of a domain that the unedited model answers right in every order. The mean over
@@ -129,7 +78,7 @@ def unlearning_side_effect(
     """
     import torch
 
-    o = outcomes(q, retain_thresholds, n, multipliers, relative)
+    o = outcomes(q, grid)
     domain = torch.as_tensor(q.questions.domain)
     counted = o.known & ~o.forget
     places = [i for i in range(len(q.questions.domains)) if bool((counted & (domain == i)).any())]

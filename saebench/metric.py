@@ -16,6 +16,8 @@ test between two SAEs, and exact sharding, because sums add.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +78,7 @@ class Metric:
         bounds: Lowest and highest possible value, None for open.
         units: What the interval resamples.
         inputs: Input types by parameter name.
-        settings: Keyword settings with their values.
+        settings: Keyword settings with their values; those of a dataclass one by one.
         summary: First line of the docstring.
         caution: What a reader of a board should know before trusting the column; "" for nothing.
     """
@@ -95,7 +97,6 @@ class Metric:
         settings: Mapping[str, Any] | None = None,
         caution: str = "",
     ) -> None:
-        self.rows = rows
         self.name = name or rows.__name__
         self.version = version
         self.unit = unit
@@ -106,7 +107,8 @@ class Metric:
         self.caution = caution
         self.doc = inspect.getdoc(rows) or ""
         self.summary = self.doc.split("\n", 1)[0]
-        self.inputs, defaults = _signature(rows)
+        self.inputs, defaults, families = _signature(rows)
+        self.rows = _packed(rows, families)
         self.settings: dict[str, Any] = {**defaults, **(settings or {})}
         self._value: Callable[[Totals], Array] | None = None
         self._finish: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
@@ -205,6 +207,9 @@ def metric(
 ) -> Callable[[Callable[..., Sums]], Metric]:
     """Make a metric of a function whose parameters are inputs and whose keywords are settings.
 
+    Settings that a family of metrics shares are a frozen dataclass, given as the default of one keyword
+    (`*, probe: Probe = PROBE`): its fields are settings like any others, under their own names.
+
     Args:
         version: Whole number; moves whenever the value moves for the same input.
         unit: Unit of the value, in words.
@@ -237,18 +242,41 @@ def metric(
     return make
 
 
-def _signature(function: Callable[..., Any]) -> tuple[dict[str, type], dict[str, Any]]:
-    """Input types by positional parameter, and settings with defaults by keyword-only parameter."""
+def _signature(function: Callable[..., Any]) -> tuple[dict[str, type], dict[str, Any], dict[str, Any]]:
+    """Input types by positional parameter, settings with defaults, and the dataclasses of settings by keyword."""
     inputs: dict[str, type] = {}
     settings: dict[str, Any] = {}
+    families: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            settings[parameter.name] = None if parameter.default is parameter.empty else parameter.default
-        else:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             inputs[parameter.name] = _input_type(function, parameter)
+            continue
+        default = None if parameter.default is parameter.empty else parameter.default
+        own = {parameter.name: default}
+        if dataclasses.is_dataclass(default) and not isinstance(default, type):
+            families[parameter.name] = default
+            own = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+        for name in sorted(own.keys() & settings.keys()):
+            raise UserError(f"Metric {function.__name__!r} has two settings named {name!r}: rename one.")
+        settings |= own
     if not inputs:
         raise UserError(f"Metric {function.__name__!r} takes no input: name one, such as `a: Activity`.")
-    return inputs, settings
+    return inputs, settings, families
+
+
+def _packed(function: Callable[..., Sums], families: Mapping[str, Any]) -> Callable[..., Sums]:
+    """The function with the fields of its dataclasses of settings as keywords of its own."""
+    if not families:
+        return function
+
+    @functools.wraps(function)
+    def packed(*inputs: Any, **settings: Any) -> Sums:
+        for keyword, default in families.items():
+            names = [field.name for field in dataclasses.fields(default) if field.name in settings]
+            settings[keyword] = dataclasses.replace(default, **{name: settings.pop(name) for name in names})
+        return function(*inputs, **settings)
+
+    return packed
 
 
 def _input_type(function: Callable[..., Any], parameter: inspect.Parameter) -> type:

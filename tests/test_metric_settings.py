@@ -1,0 +1,68 @@
+"""Settings that a family of metrics states once, as a dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from saebench import Sums, metric
+from saebench.errors import UserError
+from saebench.inputs import Activity
+from saebench.metric import Metric
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What two metrics share."""
+
+    k: tuple[int, ...] = (1, 2)
+    how: str = "mean"
+
+
+PROBE = Probe()
+WIDE = Probe(k=(50,))
+
+
+def _metric(default: Probe = PROBE) -> Metric:
+    @metric(version=3, unit="", better="none")
+    def probed(a: Activity, *, probe: Probe = default, least: float = 0.5) -> Sums:
+        """What it was given."""
+        return Sums(notes=(repr(probe), repr(least)))
+
+    return probed
+
+
+def test_its_fields_are_settings_like_any_others() -> None:
+    @metric(version=3, unit="", better="none")
+    def probed(a: Activity, *, k: tuple[int, ...] = (1, 2), how: str = "mean", least: float = 0.5) -> Sums:
+        """The same without a dataclass."""
+        return Sums()
+
+    assert _metric().settings == probed.settings
+    assert _metric().signature == probed.signature == "probed@3(how=mean,k=(1, 2),least=0.5)"
+    assert _metric(WIDE).signature == "probed@3(how=mean,k=(50,),least=0.5)"
+    assert list(_metric().inputs) == ["a"]
+
+
+def test_the_function_is_given_the_dataclass() -> None:
+    changed = _metric().with_settings(k=[5], least=0.1)
+    assert changed.rows(None, **changed.settings).notes == (repr(Probe((5,), "mean")), "0.1")
+    assert changed.signature == "probed@3(how=mean,k=(5,),least=0.1)"
+    assert _metric(WIDE).rows(None).notes == (repr(WIDE), "0.5")
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(UserError, match="probe"):
+        _metric().with_settings(probe=1)
+    with pytest.raises(UserError, match="'k'"):
+        _metric().with_settings(kk=1)
+
+
+def test_two_settings_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="two settings named 'k'"):
+
+        @metric(version=1, unit="", better="none")
+        def twice(a: Activity, *, k: int = 1, probe: Probe = PROBE) -> Sums:
+            """Two."""
+            return Sums()
