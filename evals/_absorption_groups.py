@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saebench.metric import NotApplicable
 
-from ._absorption_probes import Settings, Truth, main_latents, truths
+from ._absorption_probes import Settings, Truth, f1, main_latents, members, truths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,3 +114,61 @@ def mains(w: WordCodes, settings: Settings) -> tuple[Mains, ...]:
         )
 
     return w.once(("absorption: mains", settings), make)
+
+
+class Worth(NamedTuple):
+    """How well a group's main latents tell it on the test prompts, and what naming every prompt would score."""
+
+    f1: float
+    chance: float
+
+    @property
+    def skill(self) -> float:
+        """0 for what naming every prompt scores, 1 for no mistake; below 0 for worse."""
+        return (self.f1 - self.chance) / (1 - self.chance)
+
+
+def worth(w: WordCodes, settings: Settings) -> dict[tuple[int, int], Worth]:
+    """What the main latents of each group with a good probe are worth, by hierarchy and place."""
+    found = {}
+    for number, part in enumerate(mains(w, settings)):
+        h = w.words.hierarchies[number]
+        member = members(h)[h.test]
+        for place, logits in part.logits.items():
+            share = float(member[:, place].mean())
+            found[number, place] = Worth(f1(logits, member[:, place]), 2 * share / (1 + share))
+    return found
+
+
+def told(w: WordCodes, settings: Settings, least: float) -> list[Group]:
+    """The groups with a good probe whose main latents have at least some skill.
+
+    Raises:
+        NotApplicable: There is none.
+    """
+    known = worth(w, settings)
+    groups = eligible(w, settings.c, settings.min_probe_f1)
+    kept = [g for g in groups if known[g.hierarchy, g.place].skill >= least]
+    if not kept:
+        place, best = max(known.items(), key=lambda item: item[1].skill)
+        name = _name(w, *place)
+        raise NotApplicable(
+            f"no group has latents that tell it, so that there is nothing to absorb: the best are those of {name} "
+            f"with F1 {best.f1:.2f}, and naming every word scores {best.chance:.2f}"
+        )
+    return kept
+
+
+def untold(w: WordCodes, settings: Settings, least: float) -> tuple[str, ...]:
+    """A sentence for each group that has no score, those included that `left_out` names."""
+    return left_out(w, settings.c, settings.min_probe_f1) + tuple(
+        f"{_name(w, *place)} is left out: its main latents tell it with F1 {known.f1:.2f}, too near to the "
+        f"{known.chance:.2f} of naming every word."
+        for place, known in worth(w, settings).items()
+        if not known.skill >= least
+    )
+
+
+def _name(w: WordCodes, number: int, place: int) -> str:
+    h = w.words.hierarchies[number]
+    return f"{h.name}/{h.groups[place]}"

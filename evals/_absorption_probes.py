@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,14 +16,23 @@ TOLERANCE = 1e-7
 """Gradient norm of the probes on the activation, relative to that of zero weights."""
 
 
-class Settings(NamedTuple):
-    """How the probes are fitted and what counts as a split; see `mean_absorption_fraction`."""
+@dataclass(frozen=True)
+class Settings:
+    """How the probes are fitted and what counts as a split; see `mean_absorption_fraction`.
 
-    c: float
-    min_probe_f1: float
-    l1: float
-    max_k: int
-    f1_jump: float
+    Attributes:
+        c: Inverse strength of the L2 penalty of a group's probe on the activation.
+        min_probe_f1: F1 below which that probe's group is left out.
+        l1: Strength of the L1 probe that ranks latents.
+        max_k: Most main latents.
+        f1_jump: By how much a main latent must raise F1.
+    """
+
+    c: float = 10.0
+    min_probe_f1: float = 0.6
+    l1: float = 0.05
+    max_k: int = 10
+    f1_jump: float = 0.03
 
 
 class Truth(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._absorption_groups import eligible, mains
+from ._absorption_groups import mains, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +22,12 @@ MOST_ABSORBING = 3
 """Latents whose projections are added up against the main ones."""
 
 
-class Thresholds(NamedTuple):
+@dataclass(frozen=True)
+class Thresholds:
     """What counts as absorption; see `mean_absorption_fraction` and `full_absorption_rate`."""
 
     min_cosine: float
-    min_share: float
+    min_share: float = 0.4
 
 
 class Aligned(NamedTuple):
@@ -100,12 +102,12 @@ class Projections(NamedTuple):
         return (~self.fires & aligned & enough).double()
 
 
-def projections(w: WordCodes, settings: Settings) -> Iterator[tuple[Group, Projections]]:
-    """What decodes into each group's direction in its true positives."""
+def projections(w: WordCodes, settings: Settings, least: float) -> Iterator[tuple[Group, Projections]]:
+    """What decodes into each group's direction in its true positives, for groups whose main latents tell them."""
     import torch
 
     found = mains(w, settings)
-    groups = eligible(w, settings.c, settings.min_probe_f1)
+    groups = told(w, settings, least)
     decoder = w.decoder.detach().cpu()
     directions = torch.stack([g.direction for g in groups])
     along = (decoder @ directions.T.to(decoder.dtype)).double()

@@ -18,11 +18,16 @@ from ._absorption_scores import Projections, Thresholds
 if TYPE_CHECKING:
     from torch import Tensor
 
-CAUTION = "A SAE without latents for the groups has nothing to absorb: read it beside absorption_main_f1."
+SETTINGS = Settings()
+PARTIAL, FULL = Thresholds(min_cosine=0.1), Thresholds(min_cosine=0.025)
+MIN_MAIN_SKILL = 0.2
+CAUTION = (
+    "Groups without latents that tell them are left out, and differ between SAEs: read it beside absorption_main_f1."
+)
 
 
 @metric(
-    version=1,
+    version=2,
     unit="share of the direction",
     better="lower",
     best=0.0,
@@ -33,13 +38,9 @@ CAUTION = "A SAE without latents for the groups has nothing to absorb: read it b
 def mean_absorption_fraction(
     w: WordCodes,
     *,
-    c: float = 10.0,
-    min_probe_f1: float = 0.6,
-    l1: float = 0.05,
-    max_k: int = 10,
-    f1_jump: float = 0.03,
-    min_cosine: float = 0.1,
-    min_share: float = 0.4,
+    fit: Settings = SETTINGS,
+    limits: Thresholds = PARTIAL,
+    min_main_skill: float = MIN_MAIN_SKILL,
 ) -> Sums:
     """How much of a group's direction comes from latents that stand for single words instead of the group.
 
@@ -52,77 +53,54 @@ def mean_absorption_fraction(
     `f1_jump` each, at most `max_k`. A holds b_dec's part: see `absorption_bias_share`.
 
     Mean over a group's true positives, then over groups; intervals resample words. Groups whose probe has an F1
-    below `min_probe_f1` are undefined and named in the notes. A SAE without any latent for a group may score well:
-    read it beside `absorption_main_f1`. Differs from SAEBench in its decoder norms, its prompts (the probe and the
-    scores see the same), and its probes, which are optima and not the end of a training.
+    below `min_probe_f1` are undefined and named in the notes, and so are groups whose main latents do not tell them:
+    with F1 the score of a probe of them and chance that of naming every word (2 q / (1 + q) for a group with a share
+    q of the prompts), (F1 - chance) / (1 - chance) below `min_main_skill`. See `absorption_main_f1`.
+    Differs from SAEBench in its decoder norms, its prompts (the probe and the scores see the same), and its probes,
+    which are optima and not the end of a training.
     """
-    limits = Thresholds(min_cosine, min_share)
-    return _over_words(w, Settings(c, min_probe_f1, l1, max_k, f1_jump), lambda p: p.fraction(limits))
+    return _over_words(w, fit, min_main_skill, lambda p: p.fraction(limits))
 
 
-@metric(version=1, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items", caution=CAUTION)
+@metric(version=2, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items", caution=CAUTION)
 def full_absorption_rate(
-    w: WordCodes,
-    *,
-    c: float = 10.0,
-    min_probe_f1: float = 0.6,
-    l1: float = 0.05,
-    max_k: int = 10,
-    f1_jump: float = 0.03,
-    min_cosine: float = 0.025,
-    min_share: float = 0.4,
+    w: WordCodes, *, fit: Settings = SETTINGS, limits: Thresholds = FULL, min_main_skill: float = MIN_MAIN_SKILL
 ) -> Sums:
     """How often a group's latents are all silent on one of its words while another latent carries its direction.
 
     With the quantities of `mean_absorption_fraction`: no main latent fires, and the latent with the largest P_i has
     cos(d_i, p) >= `min_cosine` and P_i >= `min_share` A. Mean over a group's true positives, then over groups.
     """
-    limits = Thresholds(min_cosine, min_share)
-    return _over_words(w, Settings(c, min_probe_f1, l1, max_k, f1_jump), lambda p: p.full(limits))
+    return _over_words(w, fit, min_main_skill, lambda p: p.full(limits))
 
 
-@metric(version=1, unit="latents", better="lower", best=1.0, bounds=(1.0, None), units="none")
-def num_split_features(
-    w: WordCodes,
-    *,
-    c: float = 10.0,
-    min_probe_f1: float = 0.6,
-    l1: float = 0.05,
-    max_k: int = 10,
-    f1_jump: float = 0.03,
-) -> Sums:
+@metric(version=2, unit="latents", better="lower", best=1.0, bounds=(1.0, None), units="none")
+def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill: float = MIN_MAIN_SKILL) -> Sums:
     """Number of main latents of a group: more than one says that the group is split over several.
 
-    The main latents of `mean_absorption_fraction`, counted; mean over groups. A count that jumps at a threshold has
-    no interval by resampling words.
+    The main latents of `mean_absorption_fraction`, counted; mean over its groups. There is no interval, and resampling
+    words would give a wrong one: a latent is counted where F1 jumps by more than `f1_jump`, so that a word's influence
+    is zero nearly everywhere and not small at a jump, and the latents' order comes from train words that are fixed.
     """
     import torch
 
-    from ._absorption_groups import left_out, mains
+    from ._absorption_groups import mains, told, untold
     from ._absorption_sums import slices
 
-    found = mains(w, Settings(c, min_probe_f1, l1, max_k, f1_jump))
-    counts = [(number, g, float(len(which))) for number, part in enumerate(found) for g, which in part.latents.items()]
-    table = slices(w, [(n, g) for n, g, _ in counts])
-    value = torch.tensor([count for *_, count in counts], dtype=torch.float64)
+    found = mains(w, fit)
+    groups = [(g.hierarchy, g.place) for g in told(w, fit, min_main_skill)]
+    table = slices(w, groups)
+    value = torch.tensor([len(found[number].latents[place]) for number, place in groups], dtype=torch.float64)
     return Sums(
         count=(value @ table.share)[None],
         n=table.share.sum(0)[None],
         slices=table.names,
-        notes=left_out(w, c, min_probe_f1),
+        notes=untold(w, fit, min_main_skill),
     )
 
 
 @metric(version=1, unit="F1", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def absorption_main_f1(
-    w: WordCodes,
-    *,
-    c: float = 10.0,
-    min_probe_f1: float = 0.6,
-    l1: float = 0.05,
-    max_k: int = 10,
-    f1_jump: float = 0.03,
-) -> Sums:
+def absorption_main_f1(w: WordCodes, *, fit: Settings = SETTINGS) -> Sums:
     """How well the main latents tell their group: where they do not, absorption means nothing.
 
     F1 on the test prompts, 2 TP / (2 TP + FP + FN), of a probe of a group's main latents (logistic regression, L2 with
@@ -132,9 +110,8 @@ def absorption_main_f1(
     from ._absorption_groups import left_out, mains
     from ._absorption_sums import mean_f1
 
-    found = mains(w, Settings(c, min_probe_f1, l1, max_k, f1_jump))
-    psi, n, names = mean_f1(w, found)
-    return Sums(psi=psi, n=n, slices=names, notes=left_out(w, c, min_probe_f1))
+    psi, n, names = mean_f1(w, mains(w, fit))
+    return Sums(psi=psi, n=n, slices=names, notes=left_out(w, fit.c, fit.min_probe_f1))
 
 
 @metric(version=1, unit="share of the projection", better="none", units="items")
@@ -158,20 +135,20 @@ def absorption_bias_share(w: WordCodes, *, c: float = 10.0, min_probe_f1: float 
     return Sums(**fields.sums, slices=fields.names, notes=left_out(w, c, min_probe_f1))
 
 
-def _over_words(w: WordCodes, settings: Settings, score: Callable[[Projections], Tensor]) -> Sums:
+def _over_words(w: WordCodes, fit: Settings, least: float, score: Callable[[Projections], Tensor]) -> Sums:
     """A score of each true positive, averaged over a group's prompts and then over groups."""
     if not len(w.codes.values):
         raise NotApplicable("no latent fires on any of the words, so that there is nothing to absorb")
     import torch
 
-    from ._absorption_groups import left_out
+    from ._absorption_groups import untold
     from ._absorption_scores import projections
     from ._absorption_sums import over_words
 
-    scored = [(g, score(p)) for g, p in projections(w, settings)]
+    scored = [(g, score(p)) for g, p in projections(w, fit, least)]
     groups, values = [g for g, _ in scored], [value for _, value in scored]
     fields = over_words(w, groups, score=values, n=[torch.ones_like(value) for value in values])
-    return Sums(**fields.sums, slices=fields.names, notes=left_out(w, settings.c, settings.min_probe_f1))
+    return Sums(**fields.sums, slices=fields.names, notes=untold(w, fit, least))
 
 
 @mean_absorption_fraction.value

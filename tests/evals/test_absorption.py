@@ -233,6 +233,37 @@ def test_a_sae_that_never_fires_has_nothing_to_absorb() -> None:
     for metric in (absorption.mean_absorption_fraction, absorption.full_absorption_rate):
         with pytest.raises(NotApplicable, match="no latent fires"):
             values(metric, case.given())
-    others = [metric for metric in ALL if metric.name in ("num_split_features", "absorption_bias_share")]
-    got = {metric.name: values(metric, case.given())["first_letter"] for metric in others}
-    assert got["num_split_features"] == 1 and got["absorption_bias_share"] == 0
+    with pytest.raises(NotApplicable, match=r"with F1 0\.00, and naming every word scores 0\.40"):
+        values(absorption.num_split_features, case.given())
+    assert values(absorption.absorption_main_f1, case.given())["first_letter"] == 0
+    assert values(absorption.absorption_bias_share, case.given())["first_letter"] == 0
+
+
+SCORED = (absorption.mean_absorption_fraction, absorption.full_absorption_rate, absorption.num_split_features)
+
+
+def test_a_group_without_a_main_latent_worth_the_name_is_undefined_and_named() -> None:
+    """Latents of two groups are noise: their absorption would be 0, the best there is."""
+    case = absorbing(0.3)
+    noise = np.abs(np.random.default_rng(1).normal(size=case.codes.shape))
+    of_both = np.isin(np.arange(case.codes.shape[1]), (2, 3)) | (np.arange(case.codes.shape[1]) >= GROUPS + 2 * WORDS)
+    case.codes = np.where(of_both, noise, case.codes)
+    for metric in SCORED:
+        sums = metric.rows(case.given(), **metric.settings)
+        got = values(metric, case.given())
+        assert [name for name, value in got.items() if np.isnan(value)] == ["first_letter/c", "first_letter/d"]
+        assert [note.split(" ")[0] for note in sums.notes] == ["first_letter/c", "first_letter/d"]
+        assert "too near to the 0.40 of naming every word" in sums.notes[0]
+        assert got["first_letter"] == pytest.approx((got["first_letter/a"] + got["first_letter/b"]) / 2)
+    shown = values(absorption.absorption_main_f1, case.given())
+    assert shown["first_letter/a"] > 0.7 > 0.55 > shown["first_letter/c"]
+    assert values(absorption.mean_absorption_fraction, case.given())["first_letter"] == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_sae_of_noise_has_no_absorption_score() -> None:
+    case = Case()
+    case.codes = np.abs(np.random.default_rng(0).normal(size=case.codes.shape))
+    for metric in SCORED:
+        with pytest.raises(NotApplicable, match="no group has latents that tell it"):
+            values(metric, case.given())
+        assert np.isfinite(values(metric, case.given(), min_main_skill=-1.0)["first_letter"])
