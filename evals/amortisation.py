@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from saebench.saes import Codes
 
 _SWEEPS = 50
-_BLOCK = 128
-"""Tokens that are searched for at once: their rows of the decoder are in memory together."""
+_ROOM = 2**23
+"""Most numbers in the decoder rows of the tokens that are searched for at once."""
 _SLICES = ("gap", "values", "latents")
 
 
 @metric(version=1, unit="share of variance", better="lower", best=0.0, bounds=(None, None))
-def amortisation_gap(a: Activity, r: Reconstruction, t: TokenInfo, *, tokens: int = 1024, most: int = 128) -> Sums:
+def amortisation_gap(a: Activity, r: Reconstruction, t: TokenInfo, *, tokens: int = 512, most: int = 128) -> Sums:
     """Share of variance that a sparse pursuit explains beyond the encoder, with as many latents a token.
 
     FVU(encoder's codes) - FVU(pursuit), on about `tokens` tokens that are the same for every SAE. The pursuit is
@@ -72,8 +72,9 @@ def _errors(target: Tensor, rows: Tensor, codes: Codes, signed: bool) -> tuple[T
 
     _, latents = codes.padded()
     refit, found = [target.new_zeros(0)], [target.new_zeros(0)]
-    for start in range(0, len(target), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    block = max(1, _ROOM // max(1, latents.shape[1] * target.shape[1]))
+    for start in range(0, len(target), block):
+        part = slice(start, start + block)
         count = codes.l0[part]
         refit.append(_fitted(target[part], rows, latents[part], count, signed))
         found.append(_fitted(target[part], rows, _pursued(target[part], rows, count, signed), count, signed))

@@ -17,7 +17,8 @@ SEES_DAMAGE = ("loss_recovered", "ce_delta", "explained_variance", "kl", "nmse")
 def rows() -> dict[tuple[str, str], Row]:
     """The topk family, its damaged twins and the references on 8,000 tokens."""
     names = ["topk-low", "topk-mid", "topk-high", *(f"topk-mid-{d}" for d in DAMAGED)]
-    suite = {"extends": "core", "name": "order", "metric": [], "data": {"text": {"source": "world", "tokens": 8000}}}
+    metrics = [*SEES_DAMAGE, "l0", "dead_fraction"]
+    suite = {"name": "order", "metric": metrics, "data": {"text": {"source": "world", "tokens": 8000}}}
     results = sb.evaluate([f"world:{name}" for name in names], suite, model="world")
     assert not results.errors()
     return {(row.sae, row.metric): row for row in results.rows if not row.slice}
