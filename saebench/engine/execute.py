@@ -18,7 +18,7 @@ from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
-from saebench.inputs import ErrorModel, OtherCodes, SeedPairs, TokenLabels, Weights
+from saebench.inputs import FITTED, ErrorModel, OtherCodes, SeedPairs, TokenLabels, Weights
 from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
@@ -104,7 +104,10 @@ def _fit(cells: list[Cell], tasks: list[Task], budget: int) -> None:
         for task in tasks
         if task.wants(ErrorModel) or task.wants(OtherCodes)
     }
-    if not fits or fitting is None:
+    if fitting is None:
+        _without_text(tasks)
+        return
+    if not fits:
         return
     fit(cells[0].model, fitting.corpus, list(fits.values()), budget)
     for task in tasks:
@@ -112,6 +115,14 @@ def _fit(cells: list[Cell], tasks: list[Task], budget: int) -> None:
             task.errors, task.others = made.error_fit, made.others
             if made.failure:
                 task.fail(made.failure)
+
+
+def _without_text(tasks: list[Task]) -> None:
+    """Give up the metrics that choose something on text, for there is none."""
+    for task in tasks:
+        for metric, tally in zip(task.metrics, task.tallies, strict=True):
+            if FITTED & set(metric.inputs.values()):
+                tally.failure = ("error", "there is no text to fit to: the suite's `text` could not be read")
 
 
 def _items(task: Task, shared: items.Shared) -> None:

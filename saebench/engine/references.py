@@ -42,9 +42,12 @@ class Fitting:
 def fitting_text(
     corpora: Mapping[str, Corpus], sources: Mapping[str, tuple[Any, Any]], model: Subject, *, offline: bool
 ) -> Fitting | None:
-    """The documents of the text that follow the scored ones; without a text, the first of the other data."""
+    """The documents of the text that follow the scored ones; without a text, the first of the other data.
+
+    Random tokens are no text: nothing is fitted to them.
+    """
     if "text" not in corpora:
-        first = next(iter(corpora.values()), None)
+        first = next((corpus for name, corpus in corpora.items() if name != "random_tokens"), None)
         if first is None:
             return None
         return Fitting(first, f"fitted to the rows of {first.name!r}, scored ones included, for the suite has no text")

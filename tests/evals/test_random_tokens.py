@@ -97,3 +97,15 @@ def test_through_the_engine_the_density_on_text_is_that_of_text() -> None:
     assert "fit:" in found["false_feature_rate", "above=0.1"].signature
     toy = sb.evaluate(ToySAE(), suite, model=tiny_llama(), data={"text": rows})
     assert not toy.errors() and toy.rows[-1].value < 1
+
+
+def test_without_text_there_is_nothing_to_hold_it_against() -> None:
+    suite = {
+        "metric": ["false_feature_rate", "random_explained_variance"],
+        "data": {"random_tokens": {"tokens": 100, "context": 9}},
+        "references": {"null": None, "baseline": None},
+    }
+    results = sb.evaluate(ToySAE(), suite, model=tiny_llama(), data={"text": "no/such/file.jsonl"})
+    found = {row.metric: row for row in results.rows}
+    assert found["false_feature_rate"].status == "error" and "no text" in found["false_feature_rate"].reason
+    assert found["random_explained_variance"].status == "ok"
