@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from saebench.metric import NotApplicable
 
-from ._latent_ablation import activations, fit_probes
+from ._latent_ablation import Probes, activations, fit_probes
+from ._trained_probes import trained_probes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +36,7 @@ class Biased(NamedTuple):
             where there is nothing to win.
         chosen: 0 for dir1, 1 for dir2, None where the score is undefined.
         reason: Why it is, or "".
+        unwinnable: Score of a direction where there is nothing to win.
     """
 
     pair: str
@@ -45,6 +48,7 @@ class Biased(NamedTuple):
     gaps: list[np.ndarray | None]
     chosen: int | None
     reason: str
+    unwinnable: float = float("nan")
 
 
 def pairs(e: LabelledEffects) -> Sequence[SpuriousPair]:
@@ -73,23 +77,48 @@ def _problems(pair: SpuriousPair) -> list[Problem]:
 
 def biased(e: LabelledEffects, pair: SpuriousPair, c: float) -> Biased:
     """The probes of a pair, made once for all SAEs at a hook."""
-    import numpy as np
 
     def make() -> Biased:
         problems = _problems(pair)
         probes = fit_probes(e, problems, c)
-        logits = probes.logits(activations(e)[pair.test])
-        label = np.stack([pair.test_class, pair.test_attribute])
-        clean, before = (((z > 0) == label).astype(np.float64) for z in (logits.T[:2], logits.T[2]))
-        posed = all(p.posed for p in problems)
-        gaps = [gap if posed and gap.mean() >= LEAST else None for gap in clean - before]
-        accuracy = before.mean(1)
-        chosen = None if accuracy[0] == accuracy[1] else int(accuracy[0] > accuracy[1])
-        reason = _reason(posed, chosen, gaps)
-        chosen = None if reason else chosen
-        return Biased(pair.name, problems, probes.weight, logits[:, 2], label, before, gaps, chosen, reason)
+        return _biased(e, pair, problems, probes)
 
     return e.activations.once(("scr: probes", c, e.texts.seed, pair.name), make)
+
+
+def trained_biased(e: LabelledEffects, pair: SpuriousPair) -> Biased:
+    """The same by SAEBench's protocol: trained probes; a direction with nothing to win scores 0 and counts."""
+
+    def make() -> Biased:
+        problems = _problems(pair)
+        agree = pair.test_class == pair.test_attribute
+        own = replace(problems[2], test=pair.test[agree], test_label=pair.test_class[agree])
+        probes = Probes(*trained_probes(e, [*problems[:2], own]))
+        run = _biased(e, pair, problems, probes)
+        accuracy = run.before.mean(1)
+        tie = accuracy[0] == accuracy[1]
+        posed = all(p.posed for p in problems)
+        chosen = int(accuracy[0] > accuracy[1]) if posed and not tie else None
+        reason = _reason(posed, chosen, [run.before[0], run.before[1]])
+        return run._replace(chosen=chosen, reason=reason, unwinnable=0.0 if posed else float("nan"))
+
+    return e.activations.once(("scr: trained probes", e.texts.seed, pair.name), make)
+
+
+def _biased(e: LabelledEffects, pair: SpuriousPair, problems: list[Problem], probes: Probes) -> Biased:
+    import numpy as np
+
+    logits = probes.logits(activations(e)[pair.test])
+    label = np.stack([pair.test_class, pair.test_attribute])
+    clean, before = (((z > 0) == label).astype(np.float64) for z in (logits.T[:2], logits.T[2]))
+    posed = all(p.posed for p in problems)
+    gaps = [gap if posed and gap.mean() >= LEAST else None for gap in clean - before]
+    accuracy = before.mean(1)
+    chosen = None if accuracy[0] == accuracy[1] else int(accuracy[0] > accuracy[1])
+    reason = _reason(posed, chosen, gaps)
+    return Biased(
+        pair.name, problems, probes.weight, logits[:, 2], label, before, gaps, None if reason else chosen, reason
+    )
 
 
 def _reason(posed: bool, chosen: int | None, gaps: list[np.ndarray | None]) -> str:

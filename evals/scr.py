@@ -9,10 +9,12 @@ from saebench.inputs import LabelledEffects
 from saebench.metric import Array, Sums, Totals, metric
 
 from ._latent_ablation import Ablation, Column, averaged, best, directions, effects, fields
-from ._scr_probes import Biased, biased, notes, pairs
+from ._scr_probes import Biased, biased, notes, pairs, trained_biased
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from saebench.data.labelled import SpuriousPair
 
 SIZES = (2, 5, 10, 20, 50, 100, 500)
 CAUTION = "An audit (arXiv 2605.18229) found SCR unreliable: see its noise across reseeds before trusting a difference."
@@ -35,7 +37,27 @@ def scr(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> 
     depends on its fitting: here it is the optimum under the penalty, in the reference 20 epochs in batches of 16.
     After Karvonen et al. 2024, Evaluating Sparse Autoencoders on Targeted Concept Erasure.
     """
-    return _sums(e, n, c, averaged, each=True)
+    return _sums(e, n, lambda pair: biased(e, pair, c), ("scr", c), averaged, each=True)
+
+
+@metric(
+    version=1, unit="share of the gap", better="higher", best=1.0, units="items", name="scr@saebench", caution=CAUTION
+)
+def scr_saebench(e: LabelledEffects, *, n: tuple[int, ...] = SIZES) -> Sums:
+    """How much of a probe's lost accuracy comes back, by SAEBench 0.6's protocol.
+
+    As `scr`, but: probes of the activation are trained, not solved (AdamW with step size 0.001 and weight decay 0.01,
+    log-loss plus 0.001 |w|_1, 20 epochs of batches of 16), and the epoch with the best *test* accuracy is kept, on
+    the probe's own test texts (for the biased one those where class and attribute agree); a direction with less than
+    0.001 to win scores 0 and counts in the mean. How much a biased probe relies on the attribute, and so the score,
+    depends on that training. A pair on whose labels the biased probe is equally accurate is dropped, as there.
+
+    What cannot be followed: the reference draws starts and orders from the global generator, after whatever ran
+    before (here they are drawn by name, the same for every SAE); it trains the biased probe on twice as many texts
+    as a quadrant has here; and in padded positions it ablates whatever a SAE fires on a zero vector, which depends on
+    the length of the padding, not on the text. Probes are trained in float64, not in the model's precision.
+    """
+    return _sums(e, n, lambda pair: trained_biased(e, pair), ("scr@saebench",), averaged, each=True)
 
 
 @metric(version=1, unit="share of the gap", better="higher", best=1.0, units="items", caution=CAUTION)
@@ -45,7 +67,7 @@ def scr_median(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100
     The scores of `scr`, which are ratios with heavy tails, by their median over pairs that have one. The interval
     holds the pairs in the middle fixed.
     """
-    return _sums(e, n, c, _median, each=False)
+    return _sums(e, n, lambda pair: biased(e, pair, c), ("scr", c), _median, each=False)
 
 
 @metric(version=1, unit="pairs", better="none", bounds=(0.0, None), units="none")
@@ -78,7 +100,7 @@ def _scores(e: LabelledEffects, run: Biased, n: tuple[int, ...]) -> list[list[Co
     for scored, ablated in ((0, 1), (1, 0)):
         gap = run.gaps[scored]
         if gap is None:
-            found.append([Column(float("nan"), every, np.zeros(len(tests)))] * len(n))
+            found.append([Column(run.unwinnable, every, np.zeros(len(tests)))] * len(n))
             continue
         logits = run.logits - ablation.falls(best(effect[ablated], n[-1]), n)[..., 0]
         won = ((logits > 0) == run.label[scored]) - run.before[scored]
@@ -89,7 +111,13 @@ def _scores(e: LabelledEffects, run: Biased, n: tuple[int, ...]) -> list[list[Co
 
 
 def _sums(
-    e: LabelledEffects, n: tuple[int, ...], c: float, middle: Callable[[Sequence[Column]], Column], *, each: bool
+    e: LabelledEffects,
+    n: tuple[int, ...],
+    probes: Callable[[SpuriousPair], Biased],
+    key: tuple[object, ...],
+    middle: Callable[[Sequence[Column]], Column],
+    *,
+    each: bool,
 ) -> Sums:
     """Slices by size: over pairs, then each direction over pairs, then each pair if asked for."""
     import numpy as np
@@ -97,8 +125,8 @@ def _sums(
     from saebench.probes import sizes
 
     n = tuple(sorted(sizes(n, "n")))
-    runs = [biased(e, pair, c) for pair in pairs(e)]
-    scores = e.once(("scr", n, c), lambda: [_scores(e, run, n) for run in runs])
+    runs = [probes(pair) for pair in pairs(e)]
+    scores = e.once((*key, n), lambda: [_scores(e, run, n) for run in runs])
     items = np.unique(np.concatenate([run.problems[0].test for run in runs]))
     levels: list[dict[str, Column]] = [{}, {}, {}]
     for place, size in enumerate(n):
@@ -140,6 +168,7 @@ def _median(columns: Sequence[Column]) -> Column:
 
 @scr.value
 @scr_median.value
+@scr_saebench.value
 def _(s: Totals) -> Array:
     return s.psi / s.n
 

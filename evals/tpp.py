@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from saebench.inputs import LabelledEffects
@@ -19,6 +20,7 @@ from ._latent_ablation import (
     fields,
     fit_probes,
 )
+from ._trained_probes import trained_probes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +46,25 @@ def tpp(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> 
     After Karvonen et al. 2024, Evaluating Sparse Autoencoders on Targeted Concept Erasure; its probes are trained
     for 20 epochs, these to their optimum, and its negatives are drawn anew for each accuracy.
     """
-    return _sums(e, n, c, (1.0, -1.0))
+    return _sums(e, n, _solved(c), (1.0, -1.0))
+
+
+@metric(
+    version=1, unit="accuracy", better="higher", bounds=(-1.0, 1.0), units="items", name="tpp@saebench", caution=CAUTION
+)
+def tpp_saebench(e: LabelledEffects, *, n: tuple[int, ...] = SIZES) -> Sums:
+    """How much ablating a class's latents harms the probe of that class more than the others, as SAEBench 0.6 does it.
+
+    As `tpp`, but: probes are trained, not solved (see `scr@saebench`: 20 epochs of AdamW in batches of 16, the epoch
+    with the best *test* accuracy kept); and of the n latents with the largest effects those with an effect of zero
+    or below are ablated too, up to as many as have an effect that is not zero.
+
+    What cannot be followed: the reference draws its negatives anew from the global generator for each accuracy, so
+    that clean and ablated accuracies are of different texts (here they are frozen, and the difference is paired); it
+    draws starts and orders there too (here by name); and it ablates in padded positions what a SAE fires on a zero
+    vector. Probes are trained in float64, not in the model's precision.
+    """
+    return _sums(e, n, TRAINED, (1.0, -1.0))
 
 
 @metric(version=1, unit="accuracy", better="higher", bounds=(-1.0, 1.0), units="items", caution=CAUTION)
@@ -53,7 +73,7 @@ def tpp_intended(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 1
 
     The first part of `tpp`: accuracy before minus accuracy after.
     """
-    return _sums(e, n, c, (1.0, 0.0))
+    return _sums(e, n, _solved(c), (1.0, 0.0))
 
 
 @metric(version=1, unit="accuracy", better="lower", best=0.0, bounds=(-1.0, 1.0), units="items", caution=CAUTION)
@@ -62,7 +82,35 @@ def tpp_unintended(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float =
 
     The second part of `tpp`: accuracy before minus accuracy after, mean over the other classes.
     """
-    return _sums(e, n, c, (0.0, 1.0))
+    return _sums(e, n, _solved(c), (0.0, 1.0))
+
+
+class Protocol(NamedTuple):
+    """How probes are made and which latents are ablated.
+
+    Attributes:
+        name: Of it and its settings.
+        fit: Probes of some problems.
+        ranked: From effects of all latents and a number to the latents that are ablated first, at most so many.
+    """
+
+    name: tuple[object, ...]
+    fit: Callable[[LabelledEffects, list[Problem]], Probes]
+    ranked: Callable[[np.ndarray, int], np.ndarray]
+
+
+def _solved(c: float) -> Protocol:
+    return Protocol(("tpp", c), lambda e, problems: fit_probes(e, problems, c), best)
+
+
+def _largest(effect: np.ndarray, most: int) -> np.ndarray:
+    """The latents with the largest effects, whatever their sign, at most as many as have one."""
+    import numpy as np
+
+    return np.argsort(-effect, kind="stable")[: min(most, int(np.count_nonzero(effect)))]
+
+
+TRAINED = Protocol(("tpp@saebench",), lambda e, problems: Probes(*trained_probes(e, problems)), _largest)
 
 
 class Falls(NamedTuple):
@@ -83,7 +131,7 @@ class Falls(NamedTuple):
     influence: np.ndarray
 
 
-def _sums(e: LabelledEffects, n: tuple[int, ...], c: float, part: tuple[float, float]) -> Sums:
+def _sums(e: LabelledEffects, n: tuple[int, ...], how: Protocol, part: tuple[float, float]) -> Sums:
     """Slices by size: over all tasks, then each task, then each class; `part` weighs intended and unintended."""
     import numpy as np
 
@@ -91,7 +139,7 @@ def _sums(e: LabelledEffects, n: tuple[int, ...], c: float, part: tuple[float, f
 
     n = tuple(sorted(sizes(n, "n")))
     tasks, notes = _tasks(e)
-    found = e.once(("tpp", n, c), lambda: [_falls(e, group, n, c) for group in tasks])
+    found = e.once((*how.name, n), lambda: [_falls(e, group, n, how) for group in tasks])
     items = np.unique(np.concatenate([falls.tests for falls in found]))
     levels: list[dict[str, Column]] = [{}, {}, {}]
     for place, size in enumerate(n):
@@ -140,14 +188,14 @@ def _tasks(e: LabelledEffects) -> tuple[list[list[Problem]], tuple[str, ...]]:
     return kept, tuple(notes)
 
 
-def _falls(e: LabelledEffects, problems: list[Problem], n: tuple[int, ...], c: float) -> Falls:
+def _falls(e: LabelledEffects, problems: list[Problem], n: tuple[int, ...], how: Protocol) -> Falls:
     """The falls of all probes of a task under the ablation of each class's latents."""
     import numpy as np
 
     from saebench.probes import mean_differences
 
-    key = ("tpp: probes", c, e.texts.seed, problems[0].task, tuple(p.positive for p in problems))
-    probes: Probes = e.activations.once(key, lambda: fit_probes(e, problems, c))
+    key = ("tpp: probes", how.name, e.texts.seed, problems[0].task, tuple(p.positive for p in problems))
+    probes: Probes = e.activations.once(key, lambda: how.fit(e, problems))
     gap = np.maximum(mean_differences(effects(e), problems), 0.0)
     along = directions(e, probes.weight)
     effect = gap * along
@@ -160,7 +208,7 @@ def _falls(e: LabelledEffects, problems: list[Problem], n: tuple[int, ...], c: f
     ablation = Ablation(e, tests, probes.weight, along)
     value, influence = np.empty((2, len(problems), len(n))), np.empty((2, len(problems), len(n), len(tests)))
     for k in range(len(problems)):
-        after = before - ablation.falls(best(effect[k], n[-1]), n)
+        after = before - ablation.falls(how.ranked(effect[k], n[-1]), n)
         lost = (((before > 0) == label).astype(np.float64) - ((after > 0) == label)) * inside
         mean = lost.sum(1) / inside.sum(0)
         each = (lost - mean[:, None] * inside) / inside.sum(0)
@@ -171,6 +219,7 @@ def _falls(e: LabelledEffects, problems: list[Problem], n: tuple[int, ...], c: f
 
 
 @tpp.value
+@tpp_saebench.value
 @tpp_intended.value
 @tpp_unintended.value
 def _(s: Totals) -> Array:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 
+from saebench.data.draws import generator
 from saebench.data.labelled import Binary, SpuriousPair, Task
 
 Probe = Callable[[np.ndarray], np.ndarray]
@@ -101,3 +103,84 @@ def scr(texts: Texts, pair: SpuriousPair, n: int, c: float = 100.0) -> dict[str,
     if before["class"] == before["attribute"]:
         return {**scores, "scr": float("nan")}
     return {**scores, "scr": scores["dir1" if before["class"] < before["attribute"] else "dir2"]}
+
+
+def trained_probe(y: np.ndarray, names: tuple[int | str, ...], part: Binary) -> tuple[Probe, np.ndarray]:
+    """SAEBench's probe by torch: a linear layer, AdamW, batches of 16, and the epoch that is best on test."""
+    rng = generator(*names, "trained probe")
+    width = y.shape[1]
+    start = torch.from_numpy(rng.uniform(-(width**-0.5), width**-0.5, width + 1))
+    layer = torch.nn.Linear(width, 1, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight[0], layer.bias[0] = start[:-1], start[-1]
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=1e-3)
+    x, label = torch.from_numpy(y[part.train]), torch.from_numpy(part.train_label).double()
+    best, kept = -1.0, (np.zeros(width), 0.0)
+    for _ in range(20):
+        order = rng.permutation(len(x))
+        for begin in range(0, len(x), 16):
+            rows = order[begin : begin + 16]
+            optimiser.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(layer(x[rows])[:, 0], label[rows])
+            (loss + 1e-3 * layer.weight.abs().sum()).backward()
+            optimiser.step()
+        weight, bias = layer.weight.detach().numpy()[0].copy(), float(layer.bias)
+        accuracy = _right(y @ weight + bias, part.test, part.test_label)
+        if accuracy > best:
+            best, kept = accuracy, (weight, bias)
+    return (lambda activation: activation @ kept[0] + kept[1]), kept[0]
+
+
+def tpp_saebench(texts: Texts, task: Task, sizes: tuple[int, ...], *, seed: int = 0) -> list[list[float]]:
+    """TPP of each class, for each n, by SAEBench's protocol, its padding apart."""
+    posed = [task.binary(k, seed) for k in range(len(task.classes))]
+    probes = [
+        trained_probe(texts.pooled, (seed, task.name, name), p) for name, p in zip(task.classes, posed, strict=True)
+    ]
+    clean = [_right(ask(texts.pooled), p.test, p.test_label) for (ask, _), p in zip(probes, posed, strict=True)]
+    found: list[list[float]] = [[] for _ in sizes]
+    for k, (_, weight) in enumerate(probes):
+        effect = [
+            max(_gap(texts, posed[k].train, posed[k].train_label, i), 0.0) * float(weight @ row)
+            for i, row in enumerate(texts.decoder)
+        ]
+        for scores, n in zip(found, sizes, strict=True):
+            most = min(n, sum(x != 0 for x in effect))
+            pooled = texts.ablated(sorted(range(len(effect)), key=lambda i: -effect[i])[:most])
+            falls = [
+                before - _right(ask(pooled), p.test, p.test_label)
+                for (ask, _), p, before in zip(probes, posed, clean, strict=True)
+            ]
+            scores.append(falls[k] - float(np.mean([fall for j, fall in enumerate(falls) if j != k])))
+    return found
+
+
+def scr_saebench(texts: Texts, pair: SpuriousPair, sizes: tuple[int, ...], *, seed: int = 0) -> list[dict[str, float]]:
+    """SCR for each n by SAEBench's protocol, its padding apart: both directions and the one chosen."""
+    agree, tested = pair.train_class == pair.train_attribute, pair.test_class == pair.test_attribute
+    parts = {
+        "class": Binary(pair.train, pair.train_class, pair.test, pair.test_class),
+        "attribute": Binary(pair.train, pair.train_attribute, pair.test, pair.test_attribute),
+        "biased": Binary(pair.train[agree], pair.train_class[agree], pair.test[tested], pair.test_class[tested]),
+    }
+    probes = {kind: trained_probe(texts.pooled, (seed, pair.name, kind), part) for kind, part in parts.items()}
+    biased = probes["biased"][0]
+    before = {kind: _right(biased(texts.pooled), pair.test, parts[kind].test_label) for kind in ("class", "attribute")}
+    found: list[dict[str, float]] = [{} for _ in sizes]
+    for way, scored, ablated in (("dir1", "class", "attribute"), ("dir2", "attribute", "class")):
+        weight, part = probes[ablated][1], parts[ablated]
+        effect = [
+            abs(_gap(texts, part.train, part.train_label, i) * float(weight @ row))
+            for i, row in enumerate(texts.decoder)
+        ]
+        clean = _right(probes[scored][0](texts.pooled), pair.test, parts[scored].test_label)
+        gap = clean - before[scored]
+        for scores, n in zip(found, sizes, strict=True):
+            most = min(n, sum(x != 0 for x in effect))
+            pooled = texts.ablated(sorted(range(len(effect)), key=lambda i: -effect[i])[:most])
+            after = _right(biased(pooled), pair.test, parts[scored].test_label)
+            scores[way] = 0.0 if gap < 0.001 else (after - before[scored]) / gap
+    for scores in found:
+        tie = before["class"] == before["attribute"]
+        scores["scr"] = float("nan") if tie else scores["dir1" if before["class"] < before["attribute"] else "dir2"]
+    return found
