@@ -199,6 +199,60 @@ def test_only_positive_effects_are_ablated() -> None:
 
 @pytest.mark.parametrize(("metric", "slice_"), [(tpp.tpp, "n=5/topic"), (scr.scr, "n=5/law/art")])
 def test_each_text_has_the_influence_that_leaving_it_out_shows(metric: Metric, slice_: str) -> None:
+    case = Case(noise=0.8)
+    case.tasks = (Drawless(**vars(case.tasks[0])),)
+    sums = metric.rows(case.given(), **{**metric.settings, "n": (5,)})
+    column = sums.slices.index(slice_)
+    psi, n = (sums.fields[name][:, column].numpy() for name in ("psi", "n"))
+    value = psi.sum() / n.sum()
+    assert (psi - value).std() > 0.1
+    shown = []
+    for text in np.unique(case.pairs[0].test)[:15]:
+        twin = Case(noise=0.8)
+        twin.tasks, twin.pairs = (_without(case.tasks[0], text),), tuple(_without(p, text) for p in case.pairs)
+        shown.append((len(psi) - 1) * (value - values(metric, twin.given(), n=(5,))[slice_]))
+    expected = (psi - value)[: len(shown)]
+    np.testing.assert_allclose(shown, expected, atol=0.15 * max(1, np.abs(expected).max()))
+
+
+def _without(part: Task | SpuriousPair, text: int) -> Task | SpuriousPair:
+    """A task or pair whose test part lacks a text."""
+    kept = part.test != text
+    return replace(part, **{f.name: getattr(part, f.name)[kept] for f in fields(part) if f.name.startswith("test")})
+
+
+def test_pairs_without_a_score_are_counted_and_named() -> None:
+    case = Case()
+    first, *others = case.pairs
+    flat = replace(first, name="flat", train_attribute=first.train_class, test_attribute=first.test_class)
+    case.pairs = (flat, *others)
+    given = case.given()
+    got = values(scr.scr, given)
+    assert np.isnan(got["n=5/flat"]) and np.isfinite(got["n=5"])
+    assert values(scr.scr_undefined, given)["scr"] >= 1
+    notes = scr.scr.rows(given, n=(5,), c=100.0).notes
+    assert notes[0] == "flat has no score: the biased probe is as accurate on the class as on the attribute."
+
+
+def test_without_tasks_or_pairs_they_do_not_apply() -> None:
+    case = Case()
+    case.tasks, case.pairs = (), ()
+    for metric in (*TPP, *SCR, scr.scr_undefined):
+        with pytest.raises(NotApplicable, match="the labelled texts hold no"):
+            values(metric, case.given())
+    case = Case()
+    case.tasks = (replace(case.tasks[0], train_label=case.tasks[0].train_label * 0),)
+    with pytest.raises(NotApplicable, match="no task for TPP has two classes"):
+        values(tpp.tpp, case.given())
+
+
+def test_scr_and_tpp_carry_the_audit_s_caution() -> None:
+    for metric in (*TPP, *SCR):
+        assert "2605.18229" in metric.caution
+
+
+def test_the_presets_are_the_reference_protocol_by_torch() -> None:
+    """Trained probes, the best epoch on test, latents without an effect ablated, nothing to win scoring zero."""
     case = Case(texts=120, noise=0.8)
     case.tasks, case.pairs = case.tasks[:1], case.pairs[:2]
     given, tokens = case.given(), case.tokens()
