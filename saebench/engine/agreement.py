@@ -51,9 +51,9 @@ class GroupCodes:
             first, second = sorted((place, other))
             left, right = (codes, theirs) if first == place else (theirs, codes)
             if (first, second) in self.cross:
-                product = (left.T.tocsr() @ right).tocoo()
+                product = sparse.coo_array(left.T @ right)
                 self.cross[first, second][product.coords] += product.data
-                self.tokens[first, second] += codes.shape[0]
+                self.tokens[first, second] += len(codes.indptr) - 1
         self._codes[place] = codes
 
 

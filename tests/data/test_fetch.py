@@ -22,7 +22,7 @@ from tests.helpers.hub import COMMIT, serving
 
 def suite(model: str | None = None, sae: tuple[str, ...] = (), **data: Any) -> Any:
     """A suite with this data."""
-    return SimpleNamespace(name="mine", model=model, sae=list(sae), data=data)
+    return SimpleNamespace(name="mine", model=model, sae=list(sae), data=data, groups={})
 
 
 @pytest.fixture
