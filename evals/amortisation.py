@@ -110,8 +110,9 @@ def _fitted(target: Tensor, rows: Tensor, latents: Tensor, count: Tensor, signed
     inside = torch.arange(latents.shape[1], device=latents.device) < count[:, None]
     chosen = rows[latents]
     values = _values(target, chosen, inside, signed)
-    if not signed and latents.shape[1]:
-        values = _polished(target, chosen, inside, values)
+    dropped = (inside & (values == 0)).any(-1).nonzero().view(-1)
+    if not signed and len(dropped):
+        values[dropped] = _polished(target[dropped], chosen[dropped], inside[dropped], values[dropped])
     return (target - _made(values, chosen)).square().sum(-1)
 
 
