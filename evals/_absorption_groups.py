@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saebench.metric import NotApplicable
 
-from ._absorption_probes import Settings, Truth, f1, main_latents, members, truths
+from ._absorption_probes import Recipe, Truth, f1, main_latents, members, truths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ def word_rows(w: WordCodes) -> list[np.ndarray]:
     return found
 
 
-def eligible(w: WordCodes, c: float, min_probe_f1: float) -> list[Group]:
+def eligible(w: WordCodes, how: Recipe) -> list[Group]:
     """The groups whose probe on the activation is good enough, with the prompts that it gets right.
 
     Raises:
@@ -56,18 +56,24 @@ def eligible(w: WordCodes, c: float, min_probe_f1: float) -> list[Group]:
     import torch
 
     found = []
-    places = zip(w.words.hierarchies, truths(w, c), word_rows(w), strict=True)
+    places = zip(w.words.hierarchies, truths(w, how), word_rows(w), strict=True)
     for number, (h, truth, rows) in enumerate(places):
         for g in range(len(h.groups)):
-            if not truth.f1[g] >= min_probe_f1:
+            if not how.good(truth.f1[g]):
                 continue
             right = (h.label[h.test] == g) & (truth.logits[:, g] > 0)
             prompts = torch.from_numpy(h.items[h.test][right])
             found.append(Group(number, g, prompts, rows[right], torch.from_numpy(truth.direction[g])))
     if not found:
-        best = _best(w, truths(w, c))
-        raise NotApplicable(f"no group of words is told by a probe of the activation with F1 {min_probe_f1}{best}")
-    return found
+        best = _best(w, truths(w, how))
+        raise NotApplicable(f"no group of words is told by a probe of the activation with F1 {how.min_probe_f1}{best}")
+    enough = [g for g in found if sum(g.hierarchy == other.hierarchy for other in found) >= how.min_groups]
+    if not enough:
+        raise NotApplicable(
+            f"{len(found)} groups of words are told by a probe of the activation, and below {how.min_groups} of a "
+            f"hierarchy the reference reports nothing: min_groups says how many must be"
+        )
+    return enough
 
 
 def _best(w: WordCodes, found: tuple[Truth, ...]) -> str:
@@ -83,37 +89,37 @@ def _best(w: WordCodes, found: tuple[Truth, ...]) -> str:
     return f": the best is {max(scores)[1]} with {max(scores)[0]:.2f}" if scores else ""
 
 
-def left_out(w: WordCodes, c: float, min_probe_f1: float) -> tuple[str, ...]:
+def left_out(w: WordCodes, how: Recipe) -> tuple[str, ...]:
     """A sentence for each group without a score, those included that were left out when the words were read."""
     import numpy as np
 
     notes = []
-    for h, truth in zip(w.words.hierarchies, truths(w, c), strict=True):
+    for h, truth in zip(w.words.hierarchies, truths(w, how), strict=True):
         notes += h.left_out
         for name, score in zip(h.groups, truth.f1, strict=True):
             if np.isnan(score):
                 notes.append(f"{h.name}/{name} is left out: it has no words to fit on, or none to score on.")
-            elif score < min_probe_f1:
+            elif not how.good(score):
                 notes.append(
                     f"{h.name}/{name} is left out: a probe of the activation tells it with F1 {score:.2f}, "
-                    f"below {min_probe_f1}."
+                    f"below {how.min_probe_f1}."
                 )
     return tuple(notes)
 
 
-def mains(w: WordCodes, settings: Settings) -> tuple[Mains, ...]:
+def mains(w: WordCodes, how: Recipe) -> tuple[Mains, ...]:
     """The main latents of every group that is good enough, by hierarchy; made once for a SAE."""
     from saebench.probes import table
 
     def make() -> tuple[Mains, ...]:
-        groups = eligible(w, settings.c, settings.min_probe_f1)
+        groups = eligible(w, how)
         codes: Any = table(w.codes)
         return tuple(
-            main_latents(codes[h.items], h, [g.place for g in groups if g.hierarchy == number], settings)
+            main_latents(w, codes[h.items], h, [g.place for g in groups if g.hierarchy == number], how)
             for number, h in enumerate(w.words.hierarchies)
         )
 
-    return w.once(("absorption: mains", settings), make)
+    return w.once(("absorption: mains", how), make)
 
 
 class Worth(NamedTuple):
@@ -128,10 +134,10 @@ class Worth(NamedTuple):
         return (self.f1 - self.chance) / (1 - self.chance)
 
 
-def worth(w: WordCodes, settings: Settings) -> dict[tuple[int, int], Worth]:
+def worth(w: WordCodes, how: Recipe) -> dict[tuple[int, int], Worth]:
     """What the main latents of each group with a good probe are worth, by hierarchy and place."""
     found = {}
-    for number, part in enumerate(mains(w, settings)):
+    for number, part in enumerate(mains(w, how)):
         h = w.words.hierarchies[number]
         member = members(h)[h.test]
         for place, logits in part.logits.items():
@@ -140,14 +146,14 @@ def worth(w: WordCodes, settings: Settings) -> dict[tuple[int, int], Worth]:
     return found
 
 
-def told(w: WordCodes, settings: Settings, least: float) -> list[Group]:
+def told(w: WordCodes, how: Recipe, least: float) -> list[Group]:
     """The groups with a good probe whose main latents have at least some skill.
 
     Raises:
         NotApplicable: There is none.
     """
-    known = worth(w, settings)
-    groups = eligible(w, settings.c, settings.min_probe_f1)
+    known = worth(w, how)
+    groups = eligible(w, how)
     kept = [g for g in groups if known[g.hierarchy, g.place].skill >= least]
     if not kept:
         place, best = max(known.items(), key=lambda item: item[1].skill)
@@ -159,12 +165,12 @@ def told(w: WordCodes, settings: Settings, least: float) -> list[Group]:
     return kept
 
 
-def untold(w: WordCodes, settings: Settings, least: float) -> tuple[str, ...]:
+def untold(w: WordCodes, how: Recipe, least: float) -> tuple[str, ...]:
     """A sentence for each group that has no score, those included that `left_out` names."""
-    return left_out(w, settings.c, settings.min_probe_f1) + tuple(
+    return left_out(w, how) + tuple(
         f"{_name(w, *place)} is left out: its main latents tell it with F1 {known.f1:.2f}, too near to the "
         f"{known.chance:.2f} of naming every word."
-        for place, known in worth(w, settings).items()
+        for place, known in worth(w, how).items()
         if not known.skill >= least
     )
 

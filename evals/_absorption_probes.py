@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,52 @@ class Settings:
     max_k: int = 10
     f1_jump: float = 0.03
 
+    @property
+    def min_groups(self) -> int:
+        """Number of good groups below which there is no score."""
+        return 1
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the probes on the activation depend on."""
+        return (self.c,)
+
+    def good(self, f1: float) -> bool:
+        """Whether a group's probe is good enough."""
+        return f1 >= self.min_probe_f1
+
+    def truth(self, w: WordCodes, h: Hierarchy) -> Truth:
+        """The probes of a hierarchy's groups on the activation."""
+        return _truth(w, h, self.c)
+
+    def ranked(
+        self, w: WordCodes, h: Hierarchy, x: sparse.csr_array, groups: list[int]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For some groups their latents, best first, and by what each latent's code is divided, from train codes."""
+        from ._absorption_ranking import rank
+
+        return rank(x.tocsc(), members(h)[:, groups][~h.test], self.l1, self.max_k)
+
+
+class Recipe(Protocol):
+    """How groups and latents are probed: solved (`Settings`), or trained as the reference does it."""
+
+    @property
+    def min_probe_f1(self) -> float: ...
+    @property
+    def min_groups(self) -> int: ...
+    @property
+    def max_k(self) -> int: ...
+    @property
+    def f1_jump(self) -> float: ...
+    @property
+    def key(self) -> tuple[object, ...]: ...
+    def good(self, f1: float) -> bool: ...
+    def truth(self, w: WordCodes, h: Hierarchy) -> Truth: ...
+    def ranked(
+        self, w: WordCodes, h: Hierarchy, x: sparse.csr_array, groups: list[int]
+    ) -> list[tuple[np.ndarray, np.ndarray]]: ...
+
 
 class Truth(NamedTuple):
     """One-vs-rest probes of the groups of a hierarchy on the activation; no SAE is involved.
@@ -61,11 +107,11 @@ class Mains(NamedTuple):
     logits: dict[int, np.ndarray]
 
 
-def truths(w: WordCodes, c: float) -> tuple[Truth, ...]:
+def truths(w: WordCodes, how: Recipe) -> tuple[Truth, ...]:
     """The probes on the activation for every hierarchy, made once for all SAEs at a hook."""
     names = tuple((h.name, h.groups, len(h.items)) for h in w.words.hierarchies)
-    key = ("absorption: truth", c, w.words.seed, names)
-    return w.activations.once(key, lambda: tuple(_truth(w, h, c) for h in w.words.hierarchies))
+    key = ("absorption: truth", how.key, w.words.seed, names)
+    return w.activations.once(key, lambda: tuple(how.truth(w, h) for h in w.words.hierarchies))
 
 
 def _truth(w: WordCodes, h: Hierarchy, c: float) -> Truth:
@@ -106,34 +152,33 @@ def f1(logits: np.ndarray, positive: np.ndarray) -> float:
     return float(2 * (said & positive).sum() / (said.sum() + positive.sum()))
 
 
-def main_latents(codes: sparse.csr_array, h: Hierarchy, groups: list[int], settings: Settings) -> Mains:
+def main_latents(w: WordCodes, codes: sparse.csr_array, h: Hierarchy, groups: list[int], how: Recipe) -> Mains:
     """The latents that stand for each group: those at the last jump of F1 as latents are added one by one.
 
-    Latents are added in the order of `rank`; each set is probed by logistic regression (L2, C = 1, classes
-    weighted to be equal, latents divided by their standard deviation) on train and scored on test.
+    Latents are added in the order of the recipe; each set is probed by logistic regression (L2, C = 1, classes
+    weighted to be equal, latents divided by what the recipe says) on train and scored on test.
 
     Args:
+        w: The input.
         codes: Codes of the hierarchy's items, `[items, d_sae]`.
         h: The hierarchy.
         groups: Which groups.
-        settings: `l1`, `max_k` and `f1_jump` are used.
+        how: The recipe.
     """
-    from ._absorption_ranking import rank
-
     positive = members(h)[:, groups]
-    ranked = rank(codes[~h.test].tocsc(), positive[~h.test], settings.l1, settings.max_k)
+    ranked = how.ranked(w, h, codes[~h.test], groups)
     whole = codes.tocsc()
     parts = [whole[:, latents].toarray() / scale for latents, scale in ranked]
     mains = Mains({}, {})
     best = [-float("inf")] * len(groups)
     going = list(range(len(groups)))
-    for k in range(1, settings.max_k + 1):
+    for k in range(1, how.max_k + 1):
         going = [g for g in going if parts[g].shape[1] >= k]
         if not going:
             break
         for g, logits in zip(going, _probed(parts, positive, h.test, going, k), strict=True):
             score = f1(logits[h.test], positive[h.test, g])
-            if score > best[g] + settings.f1_jump:
+            if score > best[g] + how.f1_jump:
                 best[g] = score
                 mains.latents[groups[g]], mains.logits[groups[g]] = ranked[g][0][:k], logits[h.test]
         going = [g for g in going if len(mains.latents.get(groups[g], ())) == k]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from saebench.saes import Codes
 
     from ._absorption_groups import Group
-    from ._absorption_probes import Settings
+    from ._absorption_probes import Recipe
 
 MOST_ABSORBING = 3
 """Latents whose projections are added up against the main ones."""
@@ -59,16 +59,16 @@ class Projections(NamedTuple):
     is_main: Tensor
 
     @classmethod
-    def of(cls, w: WordCodes, prompts: Tensor, direction: Tensor, decoder: Aligned, main: Tensor) -> Projections:
-        """The projections in some prompts on a unit direction `[d_out]`, for the main latents of its group."""
+    def of(cls, w: WordCodes, effects: Codes, group: Group, decoder: Aligned, main: Tensor) -> Projections:
+        """The projections on a group's direction in its true positives, for its main latents."""
         import torch
 
-        effects = w.effects.to("cpu")[prompts]
+        effects = effects.to("cpu")[group.prompts]
         values = effects.values.double()
         entries = values * decoder.along[effects.latents]
         is_main = torch.isin(effects.latents, main)
         return cls(
-            w.y.detach().cpu()[prompts].double() @ direction,
+            w.y.detach().cpu()[group.prompts].double() @ group.direction,
             effects.sum(entries * is_main),
             effects.sum((is_main & (values > 0)).double()) > 0,
             effects,
@@ -102,16 +102,24 @@ class Projections(NamedTuple):
         return (~self.fires & aligned & enough).double()
 
 
-def projections(w: WordCodes, settings: Settings, least: float) -> Iterator[tuple[Group, Projections]]:
-    """What decodes into each group's direction in its true positives, for groups whose main latents tell them."""
+def projections(w: WordCodes, how: Recipe, least: float, *, unit: bool = False) -> Iterator[tuple[Group, Projections]]:
+    """What decodes into each group's direction in its true positives, for groups whose main latents tell them.
+
+    Args:
+        w: The input.
+        how: The recipe.
+        least: Skill that main latents must have.
+        unit: Whether codes are projected as if decoder rows had unit length, as the reference does it.
+    """
     import torch
 
-    found = mains(w, settings)
-    groups = told(w, settings, least)
+    groups = told(w, how, least)
+    found = mains(w, how)
     decoder = w.decoder.detach().cpu()
     directions = torch.stack([g.direction for g in groups])
     along = (decoder @ directions.T.to(decoder.dtype)).double()
-    norm = decoder.norm(dim=1).double().clamp_min(1e-30)[:, None]
-    for g, down, cosine in zip(groups, along.T, (along / norm).T, strict=True):
+    cosine = along / decoder.norm(dim=1).double().clamp_min(1e-30)[:, None]
+    down = cosine if unit else along
+    for g, one, other in zip(groups, down.T, cosine.T, strict=True):
         main = torch.from_numpy(found[g.hierarchy].latents[g.place])
-        yield g, Projections.of(w, g.prompts, g.direction, Aligned(down, cosine), main)
+        yield g, Projections.of(w, w.codes if unit else w.effects, g, Aligned(one, other), main)

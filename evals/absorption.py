@@ -6,6 +6,7 @@ SAEBench (Karvonen et al. 2025), from one encode of the words.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,19 @@ from saebench.inputs import WordCodes
 from saebench.metric import Array, NotApplicable, Sums, Totals, metric
 
 from ._absorption_probes import Settings
+from ._absorption_published import Published
 from ._absorption_scores import Projections, Thresholds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ._absorption_probes import Recipe
+
 SETTINGS = Settings()
 PARTIAL, FULL = Thresholds(min_cosine=0.1), Thresholds(min_cosine=0.025)
+PUBLISHED = Published()
 MIN_MAIN_SKILL = 0.2
+PUBLISHED_CAUTION = "A SAE without latents for the groups has nothing to absorb: read it beside absorption_main_f1."
 CAUTION = (
     "Groups without latents that tell them are left out, and differ between SAEs: read it beside absorption_main_f1."
 )
@@ -74,6 +80,54 @@ def full_absorption_rate(
     return _over_words(w, fit, min_main_skill, lambda p: p.full(limits))
 
 
+@metric(
+    version=1,
+    unit="share of the direction",
+    better="lower",
+    best=0.0,
+    bounds=(0.0, 1.0),
+    units="items",
+    name="mean_absorption_fraction@saebench",
+    caution=PUBLISHED_CAUTION,
+)
+def mean_absorption_fraction_saebench(
+    w: WordCodes, *, fit: Published = PUBLISHED, limits: Thresholds = PARTIAL
+) -> Sums:
+    """How much of a group's direction comes from latents of single words, by SAEBench 0.6's protocol.
+
+    As `mean_absorption_fraction`, but: the probes of groups on the activation are trained, not solved (Adam, step size
+    from 0.01 to 1e-5, weight decay 1e-4, 50 epochs of batches of 64, log-loss with positives weighted); latents are
+    ranked by their signed weights, of zero or below too, in a probe of all raw codes that is trained likewise
+    (batches of 4096, weight decay 1e-6, `l1` times the mean over groups of sum |w|), and a group's few latents are
+    probed on raw codes; P_i = f_i cos(d_i, p), right for decoder rows of unit length only; groups count whatever
+    their main latents are worth. On fewer words than a batch the ranking is 50 steps from a random start, and ranks
+    latents that never fire. Below `min_groups` groups with a good probe there is no score.
+
+    What cannot be followed: the reference never seeds its global generator, so that its split, prompts, starts and
+    orders change with every run (here they are drawn by name); it draws new prompts for the scores (here the probe
+    and the scores see the same); and its words come in the tokenizer's hash order. Probes are trained in float64.
+    """
+    return _over_words(w, fit, -math.inf, lambda p: p.fraction(limits), unit=True)
+
+
+@metric(
+    version=1,
+    unit="share of prompts",
+    better="lower",
+    best=0.0,
+    bounds=(0.0, 1.0),
+    units="items",
+    name="full_absorption_rate@saebench",
+    caution=PUBLISHED_CAUTION,
+)
+def full_absorption_rate_saebench(w: WordCodes, *, fit: Published = PUBLISHED, limits: Thresholds = FULL) -> Sums:
+    """How often a group's latents are all silent while another carries its direction, by SAEBench 0.6's protocol.
+
+    As `full_absorption_rate`, with the probes, latents and projections of `mean_absorption_fraction@saebench`.
+    """
+    return _over_words(w, fit, -math.inf, lambda p: p.full(limits), unit=True)
+
+
 @metric(version=2, unit="latents", better="lower", best=1.0, bounds=(1.0, None), units="none")
 def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill: float = MIN_MAIN_SKILL) -> Sums:
     """Number of main latents of a group: more than one says that the group is split over several.
@@ -111,7 +165,7 @@ def absorption_main_f1(w: WordCodes, *, fit: Settings = SETTINGS) -> Sums:
     from ._absorption_sums import mean_f1
 
     psi, n, names = mean_f1(w, mains(w, fit))
-    return Sums(psi=psi, n=n, slices=names, notes=left_out(w, fit.c, fit.min_probe_f1))
+    return Sums(psi=psi, n=n, slices=names, notes=left_out(w, fit))
 
 
 @metric(version=1, unit="share of the projection", better="none", units="items")
@@ -126,16 +180,19 @@ def absorption_bias_share(w: WordCodes, *, c: float = 10.0, min_probe_f1: float 
     from ._absorption_groups import eligible, left_out
     from ._absorption_sums import over_words
 
-    groups = eligible(w, c, min_probe_f1)
+    fit = Settings(c, min_probe_f1)
+    groups = eligible(w, fit)
     y = w.y.detach().cpu()
     bias = torch.zeros(y.shape[1], dtype=torch.float64) if w.b_dec is None else w.b_dec.detach().cpu().double()
     whole = [y[g.prompts].double() @ g.direction for g in groups]
     part = [(bias @ g.direction).expand(len(g.prompts)) for g in groups]
     fields = over_words(w, groups, bias=part, projection=whole)
-    return Sums(**fields.sums, slices=fields.names, notes=left_out(w, c, min_probe_f1))
+    return Sums(**fields.sums, slices=fields.names, notes=left_out(w, fit))
 
 
-def _over_words(w: WordCodes, fit: Settings, least: float, score: Callable[[Projections], Tensor]) -> Sums:
+def _over_words(
+    w: WordCodes, how: Recipe, least: float, score: Callable[[Projections], Tensor], *, unit: bool = False
+) -> Sums:
     """A score of each true positive, averaged over a group's prompts and then over groups."""
     if not len(w.codes.values):
         raise NotApplicable("no latent fires on any of the words, so that there is nothing to absorb")
@@ -145,14 +202,16 @@ def _over_words(w: WordCodes, fit: Settings, least: float, score: Callable[[Proj
     from ._absorption_scores import projections
     from ._absorption_sums import over_words
 
-    scored = [(g, score(p)) for g, p in projections(w, fit, least)]
+    scored = [(g, score(p)) for g, p in projections(w, how, least, unit=unit)]
     groups, values = [g for g, _ in scored], [value for _, value in scored]
     fields = over_words(w, groups, score=values, n=[torch.ones_like(value) for value in values])
-    return Sums(**fields.sums, slices=fields.names, notes=untold(w, fit, least))
+    return Sums(**fields.sums, slices=fields.names, notes=untold(w, how, least))
 
 
 @mean_absorption_fraction.value
 @full_absorption_rate.value
+@mean_absorption_fraction_saebench.value
+@full_absorption_rate_saebench.value
 def _(s: Totals) -> Array:
     return s.score / s.n
 

@@ -267,3 +267,38 @@ def test_a_sae_of_noise_has_no_absorption_score() -> None:
         with pytest.raises(NotApplicable, match="no group has latents that tell it"):
             values(metric, case.given())
         assert np.isfinite(values(metric, case.given(), min_main_skill=-1.0)["first_letter"])
+
+
+PUBLISHED = (absorption.mean_absorption_fraction_saebench, absorption.full_absorption_rate_saebench)
+
+
+def test_the_presets_are_the_reference_protocol_by_torch() -> None:
+    case = _random()
+    y, codes, decoder = (a.astype(np.float32).astype(float) for a in (case.y, case.codes, case.decoder))
+    expected = by_hand.published(y, codes, decoder, case.h)
+    scored = [pair for pair in expected if pair is not None]
+    assert len(scored) > 1
+    for place, metric in enumerate(PUBLISHED):
+        got = values(metric, case.given(), min_groups=2)
+        for group, pair in zip("abcd", expected, strict=True):
+            wanted = float("nan") if pair is None else pair[place]
+            assert got[f"first_letter/{group}"] == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+        assert got["first_letter"] == pytest.approx(np.mean([pair[place] for pair in scored]), abs=1e-6)
+    assert max(fraction for fraction, _ in scored) > 0.05
+
+
+def test_the_preset_depends_on_decoder_norms_and_the_metric_does_not() -> None:
+    """Codes a fifth and decoder rows five times as large: the projections that the preset takes are a fifth."""
+    case = absorbing(0.3)
+    case.codes, case.decoder = case.codes * 0.2, case.decoder / 0.2
+    assert values(absorption.mean_absorption_fraction, case.given())["first_letter"] == pytest.approx(0.3, abs=0.05)
+    assert values(PUBLISHED[0], case.given(), min_groups=2)["first_letter"] == 0
+    assert values(PUBLISHED[0], absorbing(0.3).given(), min_groups=2)["first_letter"] > 0.25
+
+
+def test_the_preset_reports_nothing_for_few_groups_and_counts_useless_main_latents() -> None:
+    with pytest.raises(NotApplicable, match="4 groups of words .* below 20"):
+        values(PUBLISHED[0], absorbing(0.3).given())
+    case = Case()
+    case.codes = np.abs(np.random.default_rng(0).normal(size=case.codes.shape))
+    assert np.isfinite(values(PUBLISHED[0], case.given(), min_groups=2)["first_letter"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
+from saebench.data.draws import generator
 from saebench.data.words import Hierarchy
 
 
@@ -88,3 +90,57 @@ def absorbed(
     silent = all(effects[i] <= 0 for i in main)
     full = silent and cosine[largest] >= 0.025 and whole > 0 and projection[largest] / whole >= 0.4
     return fraction, full
+
+
+def trained_layer(
+    x: np.ndarray, h: Hierarchy, purpose: str, *, batch: int, decay: float, l1: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """SAEBench's layer of one-vs-rest probes by torch, `[groups, features]` and `[groups]`, from train items `x`."""
+    rng = generator(0, h.name, purpose)
+    mine = torch.from_numpy(h.label[~h.test][:, None] == np.arange(len(h.groups))).double()
+    bound = x.shape[1] ** -0.5
+    layer = torch.nn.Linear(x.shape[1], len(h.groups), dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight[:] = torch.from_numpy(rng.uniform(-bound, bound, (len(h.groups), x.shape[1])))
+        layer.bias[:] = torch.from_numpy(rng.uniform(-bound, bound, len(h.groups)))
+    optimiser = torch.optim.Adam(layer.parameters(), lr=1e-2, weight_decay=decay)
+    slower = torch.optim.lr_scheduler.ExponentialLR(optimiser, gamma=(1e-5 / 1e-2) ** (1 / 50))
+    loss = torch.nn.BCEWithLogitsLoss(pos_weight=(len(mine) - mine.sum(0)) / mine.sum(0))
+    inputs = torch.from_numpy(x)
+    for _ in range(50):
+        order = rng.permutation(len(x))
+        for start in range(0, len(x), batch):
+            rows = order[start : start + batch]
+            optimiser.zero_grad()
+            (loss(layer(inputs[rows]), mine[rows]) + l1 * layer.weight.abs().sum(1).mean()).backward()
+            optimiser.step()
+        slower.step()
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+def published(y: np.ndarray, codes: np.ndarray, decoder: np.ndarray, h: Hierarchy) -> list[tuple[float, float] | None]:
+    """Mean absorption fraction and full absorption rate of each group by SAEBench's protocol; None without a score."""
+    x, f = y[h.items], codes[h.items]
+    weight, bias = trained_layer(x[~h.test], h, "group probe", batch=64, decay=1e-4)
+    ranking, _ = trained_layer(f[~h.test], h, "ranking probe", batch=4096, decay=1e-6, l1=0.01)
+    unit = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
+    found: list[tuple[float, float] | None] = []
+    for g in range(len(h.groups)):
+        mine, logits = h.label == g, x @ weight[g] + bias[g]
+        if f1_score(mine[h.test], logits[h.test] > 0) <= 0.6:
+            found.append(None)
+            continue
+        order = [int(i) for i in np.argsort(-ranking[g], kind="stable")[:10]]
+        best, kept = -math.inf, 0
+        for k in range(1, 11):
+            probe = LogisticRegression(class_weight="balanced", tol=1e-10, max_iter=10_000)
+            probe.fit(f[~h.test][:, order[:k]], mine[~h.test])
+            score = float(f1_score(mine[h.test], probe.predict(f[h.test][:, order[:k]])))
+            if score <= best + 0.03:
+                break
+            best, kept = score, k
+        direction = weight[g] / np.linalg.norm(weight[g])
+        hits = np.flatnonzero(h.test & mine & (logits > 0))
+        scores = [absorbed(x[i], f[i], unit, direction, order[:kept]) for i in hits]
+        found.append((float(np.mean([s for s, _ in scores])), float(np.mean([full for _, full in scores]))))
+    return found
