@@ -17,7 +17,7 @@ from saebench.matching.fixing import safe_pairs
 from saebench.matching.graph import Graph
 from saebench.matching.pricing import Prices, Ruled, Suspects, suspects
 
-DOUBLE = 4096**2
+DOUBLE = 2048**2
 """Up to this many pairs all products are taken in double precision."""
 MARGIN = {torch.float32: 1e-6, torch.float64: 1e-12}
 """Ten times the largest rounding seen in a product of unit rows."""
