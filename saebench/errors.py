@@ -14,7 +14,7 @@ class UserError(Exception):
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """A sentence that offers the option closest to `name`, or lists the options when none is close.
+    """A sentence that offers the option closest to `name`, or lists the options when none is close, the likest of many.
 
     >>> nearest("loss_recoverd", ["loss_recovered", "l0"])
     "Did you mean 'loss_recovered'?"
@@ -27,8 +27,10 @@ def nearest(name: str, options: Iterable[str]) -> str:
         return f"Did you mean {close[0]!r}?"
     if not known:
         return "There is none to choose from."
-    shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    return f"Choose from: {shown}."
+    if len(known) <= 20:
+        return f"Choose from: {', '.join(known)}."
+    shown = difflib.get_close_matches(name, known, n=20, cutoff=0.0)
+    return f"Choose from: {', '.join(shown)} and {len(known) - 20} more."
 
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
