@@ -105,6 +105,16 @@ class Shared:
         """Pooled activations at a hook."""
         return self._activations[hook]
 
+    def check(self, hook: str) -> None:
+        """Refuse activations that are not finite, where some were pooled.
+
+        Raises:
+            ValueError: Which items have them.
+        """
+        known = self._activations.get(hook)
+        for pooled in known.pooled.values() if known else ():
+            _finite(~pooled.isfinite().all(1), f"the model's activations at {hook}", self.data)
+
     def entities(self, hook: str) -> EntityModel:
         """The frozen model on the prompts about entities, for edits at a hook."""
         if hook not in self._entities:
@@ -135,10 +145,18 @@ class Shared:
 
 
 def inputs(task: Task, shared: Shared) -> dict[type, Any]:
-    """The inputs of one SAE's items metrics, by type."""
+    """The inputs of one SAE's items metrics, by type.
+
+    Raises:
+        ValueError: An activation or a code is not finite; a SAE that does not fire on NaN would hide it.
+    """
     sae, data = task.sae, shared.data
     kinds = {kind for metric in task.metrics for kind in metric.inputs.values()}
+    for hook in dict.fromkeys([sae.hook_in, sae.hook_out]):
+        shared.check(hook)
     pools = {how: pool.pooled() for how, pool in task.collectors.items() if isinstance(pool, Pool)}
+    for codes in pools.values():
+        _finite(codes.sum((~codes.values.isfinite()).double()) > 0, "the SAE's codes", data)
     made: dict[type, Any] = {}
     if PooledCodes in kinds:
         names = sorted(set(data.corpus.domains))
@@ -186,6 +204,17 @@ def _picked(task: Task, shared: Shared, kinds: set[type]) -> dict[type, Any]:
     if EntityCodes in kinds:
         made[EntityCodes] = EntityCodes(shared.entities(sae.hook_out), codes, sae.decode(codes).float(), sae)
     return made
+
+
+def _finite(broken: Tensor, what: str, data: Dataset) -> None:
+    """Raise where some items are broken, `[items]` bool."""
+    places = broken.nonzero().view(-1).tolist()
+    if places:
+        which = ", ".join(str(place + 1) for place in places[:5]) + (" ..." if len(places) > 5 else "")
+        raise ValueError(
+            f"{what} are not finite on {len(places)} of {len(broken)} items of the {data.name} data (number {which}): "
+            f"leave those out, or use a wider dtype"
+        )
 
 
 def _cpu(tensor: torch.Tensor | None) -> torch.Tensor | None:
