@@ -133,8 +133,8 @@ def _words(place: Path, out: Path, *saes: str, model: str = "model", texts: str 
     return ["run", str(place / "labelled.yaml"), *given, *named, "--json"]
 
 
-def _start(*words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def _start(*words: str, hashes: int = 1) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": str(hashes)}
     return subprocess.Popen(
         [sys.executable, *words], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -177,8 +177,11 @@ def whole(place: Path) -> Rows:
 
 
 def test_two_processes_with_half_of_the_saes_each_make_the_same_rows(place: Path, whole: Rows, tmp_path: Path) -> None:
-    """At the same time, each in a folder of its own; and once more by one after its folder is gone."""
-    shards = [_start("-c", CHILD, "", *_words(place, tmp_path / name, name)) for name in ("one", "two")]
+    """At the same time, each in a folder of its own, with hashes of its own; once more after one's rows are gone."""
+    shards = [
+        _start("-c", CHILD, "", *_words(place, tmp_path / name, name), hashes=seed)
+        for seed, name in enumerate(("one", "two"), 1)
+    ]
     for shard in shards:
         _, error = shard.communicate(timeout=120)
         assert shard.returncode == 0, error

@@ -193,7 +193,7 @@ def _labelled(name: str, source: Any, spec: LabelledSpec, model: Subject, seed: 
 
 
 def digest(value: Any) -> str:
-    """Content hash of dataclasses, tuples, mappings and arrays, 16 hex digits."""
+    """Content hash of dataclasses, tuples, mappings, sets and arrays, 16 hex digits; the same in every process."""
     state = hashlib.blake2b(digest_size=8)
     _feed(state, value)
     return state.hexdigest()
@@ -210,6 +210,9 @@ def _feed(state: Any, value: Any) -> None:
         for key, entry in value.items():
             _feed(state, key)
             _feed(state, entry)
+    elif isinstance(value, frozenset):
+        # A set's own repr follows the process's hash seed.
+        state.update(f"frozenset({{{', '.join(map(repr, sorted(value)))}}});".encode())
     elif isinstance(value, (tuple, list)):
         state.update(f"[{len(value)}".encode())
         for entry in value:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from saebench.data import world
+from saebench.data.datasets import digest
 from saebench.data.labelled import LabelledTexts, Task
 from saebench.data.labelled_reader import read_labelled
 from saebench.data.labelled_world import task_names
@@ -158,3 +159,10 @@ def test_the_last_token_protocol_balances_the_world() -> None:
         assert len(set(Counter(task.train_label.tolist()).values())) == 1
         assert len(set(Counter(task.test_label.tolist()).values())) == 1
     assert found.pairs == ()
+
+
+def test_the_content_hash_does_not_follow_the_order_of_a_set() -> None:
+    """0 and 8 share a slot, so that the order of a small set of them is that of insertion."""
+    first, second = frozenset([0, 8]), frozenset([8, 0])
+    assert repr(first) != repr(second), "the case is to have two orders"
+    assert digest((first,)) == digest((second,)) != digest((frozenset([0, 16]),))
