@@ -173,8 +173,20 @@ class Cell:
             "seed": self.seed,
             "dtype": self.dtype,
             "role": sae.role,
+            "order": _known_order(sae),
             **provenance(),
         }
+
+
+def _known_order(sae: SparseCoder) -> dict[str, int]:
+    """Where a SAE of the world stands in its known orders; that of fidelity holds within an architecture."""
+    if sae.role != "sae" or not sae.ref.startswith("world:"):
+        return {}
+    from saebench.data.world import sae_index
+
+    facts = sae_index().get(sae.ref.removeprefix("world:"), {})
+    within = {"fidelity": f"fidelity/{facts.get('architecture', '')}"}
+    return {within.get(name, name): place for name, place in facts.get("order", {}).items()}
 
 
 def _of_slice(fields: Mapping[str, np.ndarray], place: int, slices: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from saebench.leaderboard.pareto import cost
 from saebench.leaderboard.rows import Score
-from saebench.results.contrast import SAME
+from saebench.results.intervals import SAME
 
 MOST_LETTERED = 200
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from saebench.errors import UserError
-from saebench.results.intervals import LEVEL, two_sided
+from saebench.results.intervals import LEVEL, SAME, two_sided
 from saebench.results.pairing import Cell
 from saebench.results.resample import Draws, draw_pair
 from saebench.results.row import Row
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 SURE = 0.05
 """Significance level of verdicts, after Holm."""
-SAME = 1e-6
-"""Relative difference below which two values are called equal: what float32 sums in another order may do."""
 
 
 class Drawn(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saebench.errors import UserError
 from saebench.results.measurement import measurement, reference_key
 from saebench.results.row import ROLES, Row, plain
+from saebench.results.trust import TRUST_COLUMNS, TRUST_FLOATS, TRUST_INTEGERS, trust_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 COLUMNS = (
     "sae", "role", "architecture", "d_sae", "model", "hook_in", "hook_out", "corpus",
     "metric", "slice", "value", "stderr", "ci_low", "ci_high", "n", "units", "tokens", "unit", "better",
-    "null", "null_sae", "baseline", "baseline_sae",
+    "null", "null_sae", "baseline", "baseline_sae", *TRUST_COLUMNS,
     "status", "reason", "signature", "version", "settings", "suite", "seed", "dtype", "context",
     "seconds", "created", "warnings",
 )  # fmt: skip
-FLOATS = ("value", "stderr", "ci_low", "ci_high", "null", "baseline", "seconds")
-INTEGERS = ("d_sae", "n", "tokens", "seed", "context")
+FLOATS = ("value", "stderr", "ci_low", "ci_high", "null", "baseline", "seconds", *TRUST_FLOATS)
+INTEGERS = ("d_sae", "n", "tokens", "seed", "context", *TRUST_INTEGERS)
 BOARD_INDEX = ("sae", "role", "architecture", "d_sae", "model", "hook_out")
 
 
@@ -35,13 +36,21 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
     best is shown, as it is the hardest to beat; the identity only where there is no other baseline,
     since it is perfect by construction wherever reconstruction counts. `null_sae` and `baseline_sae`
     name it.
+
+    `null_gap` is (M - M_null) / (M_ref - M_null): M_ref is the metric's best value where it has one, else
+    the value of the best SAE scored on the same model, hook and metric; undefined where that is no better
+    than the null. `noise` is the standard deviation over `reseeds` seeds on a fixed SAE, pooled over SAEs,
+    and `mdd` = 1.96 sqrt(2) noise the smallest difference that it lets through; where the SAEs were scored
+    with several seeds, `rerun` marks all but the lowest. `validity` is the agreement with the SAEs' known
+    order, from -1 to 1, with its permutation p-value over `validity_n` SAEs.
     """
     import pandas as pd
 
     references = _references(rows)
+    nulls = {key: row for (role, key), row in references.items() if role == "null"}
     records = []
-    for row in rows:
-        record: dict[str, Any] = {name: getattr(row, name, None) for name in COLUMNS}
+    for row, trust in zip(rows, trust_columns(rows, nulls), strict=True):
+        record: dict[str, Any] = {name: getattr(row, name, None) for name in COLUMNS} | trust
         record["settings"] = json.dumps(plain(row.settings), sort_keys=True)
         record["warnings"] = "; ".join(row.warnings)
         for role in ("null", "baseline"):
@@ -91,7 +100,8 @@ def export_parquet(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
         record = {name: getattr(row, name) for name in names}
         nested = {k: json.dumps(plain(v)) for k, v in record.items() if isinstance(v, (dict, list, tuple))}
         records.append({**record, **nested})
-    types = {name: "float64" for name in FLOATS if name in names} | {name: "Int64" for name in INTEGERS}
+    types = {name: "float64" for name in FLOATS} | {name: "Int64" for name in INTEGERS}
+    types = {name: type_ for name, type_ in types.items() if name in names}
     try:
         pd.DataFrame.from_records(records, columns=names).astype(types).to_parquet(path, index=False)
     except ImportError as error:

@@ -17,6 +17,8 @@ from statistics import NormalDist
 import numpy as np
 
 LEVEL = 0.95
+SAME = 1e-6
+"""Relative difference below which two values are called equal: what float32 sums in another order may do."""
 TAIL = 10
 """Replicates beyond a point below which its tail probability is taken from the normal tail instead."""
 FEW = 6

@@ -37,6 +37,7 @@ class Row:
         n: Number of resampling units; `units` says of what ("documents", "latents", "items", "saes", "none").
         signature: Names everything the number depends on; it is also the cache key.
         role: "sae", or what the SAEs are held against: "null" or "baseline".
+        order: Place of the SAE (0 the best) in orders that are known by construction, by name; see `validity`.
         sums: Float64 arrays `[units]` (or `[units, ...]`) by field, final (after the metric's `finish`).
     """
 
@@ -76,6 +77,7 @@ class Row:
     context: int | None = None
     seconds: float | None = None
     role: str = "sae"
+    order: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     created: str = field(default_factory=_now)
     versions: dict[str, str] = field(default_factory=dict)
