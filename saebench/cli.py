@@ -68,6 +68,9 @@ def _include(paths: tuple[str, ...]) -> None:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True, help="Precision of the model.")
 @click.option("--seed", type=int, help="Instead of the suite's.")
+@click.option(
+    "--repeats", type=int, help="Seeds to score with, for each metric's reseed noise; instead of the suite's."
+)
 @click.option("--executor", default="local", show_default=True)
 @click.option("--only-cached", is_flag=True, help="Show what the folder holds; run nothing.")
 @click.option("--offline", is_flag=True, help="Refuse what needs a network.")
@@ -120,9 +123,11 @@ def _evaluate(saes: list[str], suite: Any, out: Path, given: dict[str, Any], *, 
 
 def _show_board(results: Any, place: Path) -> None:
     from saebench.console import markdown
-    from saebench.leaderboard.build import load_content, page_tables
+    from saebench.leaderboard.build import load_content, page_tables, trust_tables
 
-    markdown("\n\n".join(page_tables(load_content(results))))
+    content = load_content(results)
+    shown = [part for pair in zip(page_tables(content), trust_tables(content), strict=True) for part in pair if part]
+    markdown("\n\n".join(shown))
     click.echo(f"\nrows: {place / 'rows.jsonl'} (and .parquet)")
     click.echo(f"tables and figures: saebench leaderboard build {place}")
 
@@ -133,10 +138,14 @@ def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], 
 
     names = ("model", "data", "metrics", "groups", "hook", "device", "dtype", "seed", "offline")
     kept = {name: given[name] for name in names}
+    repeats = given["repeats"] or suite.repeats
     plan = prepare(saes, suite, store=Store(place) if place.exists() else None, **kept).describe()
+    plan["repeats"] = repeats
     if as_json:
         click.echo(json.dumps(plan, indent=2))
         return
+    if repeats > 1:
+        click.echo(f"{repeats} times, each with another seed; once is:")
     click.echo(f"suite {plan['suite']} on {plan['model']}: {plan['to_run']} cells to run, {plan['cached']} cached")
     for failed in plan["failed_to_load"]:
         click.echo(f"cannot load {failed['sae']}: {failed['reason']}")
@@ -268,6 +277,23 @@ def build(rows: Path, out: Path | None, board: Path | None) -> None:
 
     for path in build_board(rows, out or (rows if rows.is_dir() else rows.parent) / "board", board=board).values():
         click.echo(path)
+
+
+@leaderboard.command()
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Markdown file to write, such as docs/trust.md.")
+def trust(rows: Path, out: Path | None) -> None:
+    """What each metric of a run can and cannot tell: null gap, reseed noise, validity (see suite `trust`)."""
+    from saebench.console import markdown
+    from saebench.leaderboard.build import trust_page
+
+    text = trust_page(rows)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+        click.echo(out)
+    else:
+        markdown(text)
 
 
 @cli.command()

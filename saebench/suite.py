@@ -10,6 +10,7 @@ data:
 groups: {seeds: [a/seed0, a/seed1, a/seed2]}   # SAEs that differ in their seed alone; scored as well
 references: {null: "null:random-32", baseline: "baseline:pca-32"}
 seed: 0
+repeats: 1                 # seeds to score with, from `seed` upwards: more than one gives each metric its reseed noise
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Suite(BaseModel):
     sae: list[str] = Field(default_factory=list)
     groups: dict[str, GroupSpec] = Field(default_factory=dict)
     seed: int = 0
+    repeats: int = Field(default=1, ge=1, description="seeds to score with, from `seed` upwards")
 
     def metrics(self) -> list[Metric]:
         """The metrics of the suite with the suite's settings.

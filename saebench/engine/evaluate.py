@@ -16,7 +16,7 @@ from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
 from saebench.inputs import FITTED
 from saebench.progress import Progress
-from saebench.results import Results, Store
+from saebench.results import Results, Row, Store
 from saebench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def evaluate(
     device: str = "auto",
     dtype: str = "auto",
     seed: int | None = None,
+    repeats: int | None = None,
     executor: str = "local",
     offline: bool = False,
     only_cached: bool = False,
@@ -60,6 +61,9 @@ def evaluate(
         device: auto, cpu, cuda, cuda:1, mps.
         dtype: Precision of the model; auto is float32 on a CPU and the checkpoint's own on a GPU.
         seed: Instead of the suite's.
+        repeats: Seeds to score with, from `seed` upwards, instead of the suite's. More than one gives each metric
+            its reseed noise (`noise` and `mdd` of the frame): how far it moves on the same SAE with its own
+            randomness alone. Everything else is read and run again as it was.
         executor: Where units of work run; "local" is this process.
         offline: Refuse what needs a network.
         only_cached: Return what `out` holds and run nothing.
@@ -73,26 +77,32 @@ def evaluate(
     """
     if executor != "local":
         raise UserError(f"Unknown executor {executor!r}. Choose from: local.")
+    suite = load_suite(suite)
+    repeats = suite.repeats if repeats is None else repeats
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats}: give the number of seeds to score with, 1 or more.")
     progress = progress or Progress()
     store = Store(out) if out is not None else None
-    plan = prepare(
-        saes,
-        suite,
-        model=model,
-        data=data,
-        metrics=metrics,
-        groups=groups,
-        store=store,
-        hook=hook,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        offline=offline,
-    )
-    progress.planned(plan)
-    rows = list(plan.cached)
-    if not only_cached:
-        for made in execute.run(plan, partial=_partial(out), progress=progress):
+    first = suite.seed if seed is None else seed
+    rows: list[Row] = []
+    for again in range(first, first + repeats):
+        plan = prepare(
+            saes,
+            suite,
+            model=model,
+            data=data,
+            metrics=metrics,
+            groups=groups,
+            store=store,
+            hook=hook,
+            device=device,
+            dtype=dtype,
+            seed=again,
+            offline=offline,
+        )
+        progress.planned(plan)
+        rows += plan.cached
+        for made in [] if only_cached else execute.run(plan, partial=_partial(out), progress=progress):
             if store is not None:
                 store.append(made)
             rows += made

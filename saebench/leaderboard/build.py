@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.errors import UserError
 from saebench.leaderboard import latex, markdown
-from saebench.leaderboard.board import Board, load_board
+from saebench.leaderboard.board import Board, Column, load_board
 from saebench.leaderboard.fronts import Plane, front_frame, planes
 from saebench.leaderboard.pages import front_markdown
 from saebench.leaderboard.rows import WHOLE, scores_of, tidy
@@ -19,6 +19,7 @@ from saebench.leaderboard.sections import Section, figures_of, sections
 from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.style import FORMATS, looks
 from saebench.leaderboard.tables import make_table, wide
+from saebench.leaderboard.trust import trust_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,8 @@ def build(
     out: str | Path,
     board: str | Path | Board | Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
-    """Write a board: `README.md`, `board.md`, `board.csv`, `rows.csv`, `fronts.csv`, `board.tex` and `figures/`.
+    """Write a board: `README.md`, `board.md`, `board.csv`, `trust.csv`, `rows.csv`, `fronts.csv`, `board.tex` and
+    `figures/`.
 
     The same rows and board give the same bytes.
 
@@ -74,6 +76,7 @@ def build(
     texts = {
         "board.md": _page(content, tables, figures=None),
         "board.csv": _csv(wide(content.sections, content.board, content.pairing)),
+        "trust.csv": _csv(trust_frame(content.sections)),
         "rows.csv": _csv(_whole_numbers(content.frame)),
         "fronts.csv": _csv(front_frame([plane for group in content.planes for plane in group])),
         "board.tex": _tex(content),
@@ -150,6 +153,29 @@ def page_tables(content: Content) -> list[str]:
     return [markdown.table_markdown(table) for table in tables]
 
 
+def trust_tables(content: Content) -> list[str]:
+    """How far to trust the columns of each section, as Markdown; "" where the rows say nothing of it."""
+    return [markdown.trust_markdown(section) for section in content.sections]
+
+
+def trust_page(rows: Source) -> str:
+    """What each metric of a run can and cannot tell, as a page of Markdown.
+
+    Raises:
+        UserError: No rows, or none that say how far they can be trusted.
+    """
+    names = sorted(set(_read(rows)[0]["metric"]))
+    content = load_content(rows, Board(columns=tuple(Column(metric=name) for name in names), pareto=()))
+    parts = ["# What each metric can and cannot tell", "Made by `saebench leaderboard trust` from the rows of a run."]
+    found = [(section, table) for section, table in zip(content.sections, trust_tables(content), strict=True) if table]
+    if not found:
+        raise UserError("The rows say nothing of trust: run `saebench run trust`, which has nulls and re-runs.")
+    for section, table in found:
+        saes = ", ".join(markdown.escape(line.sae) for line in section.of_role("sae"))
+        parts += [f"## {markdown.escape(section.title)}", f"SAEs: {saes}.", table]
+    return "\n\n".join(parts) + "\n"
+
+
 def page_sections(
     content: Content, tables: list[str], figures: Mapping[str, list[Path]] | None, place: str = "figures"
 ) -> str:
@@ -158,7 +184,7 @@ def page_sections(
     for section, group, stems, table in zip(
         content.sections, content.planes, figure_names(content), tables, strict=True
     ):
-        parts += [f"## {markdown.escape(section.title)}", table]
+        parts += [f"## {markdown.escape(section.title)}", table, markdown.trust_markdown(section)]
         for plane, stem in zip(group, stems, strict=True):
             heading = f"{plane.y.label} by {plane.x.label}"
             parts.append(f"### {markdown.escape(heading)}")
@@ -178,6 +204,7 @@ def _page(content: Content, tables: list[str], figures: Mapping[str, list[Path]]
         parts.append(
             "## Files\n\n"
             "- [board.csv](board.csv): one row a SAE; `_group` holds the letters of the significance groups\n"
+            "- [trust.csv](trust.csv): null gap, noise, smallest difference that shows and validity of each column\n"
             "- [rows.csv](rows.csv): one row a number, with status, interval, null, baseline and signature\n"
             "- [fronts.csv](fronts.csv): members, hypervolume and matched scores of every front\n"
             "- [board.tex](board.tex): the tables for LaTeX (needs booktabs); [board.md](board.md): the tables alone"
@@ -188,7 +215,10 @@ def _page(content: Content, tables: list[str], figures: Mapping[str, list[Path]]
 def _tex(content: Content) -> str:
     tables = [make_table(section, content.board, content.pairing, latex.PAD) for section in content.sections]
     labels = [f"{content.board.title} {section.title}" for section in content.sections]
-    body = [latex.table_latex(table, content.board, label) for table, label in zip(tables, labels, strict=True)]
+    body: list[str] = []
+    for table, label in zip(tables, labels, strict=True):
+        body += [latex.table_latex(table, content.board, label), latex.trust_latex(table.section, label)]
+    body = [part for part in body if part]
     return "% \\usepackage{booktabs}\n" + "\n".join(body)
 
 

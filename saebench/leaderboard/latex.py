@@ -7,7 +7,9 @@ import re
 from saebench.leaderboard.board import Board
 from saebench.leaderboard.markdown import printable
 from saebench.leaderboard.numbers import Text
+from saebench.leaderboard.sections import Head, Section
 from saebench.leaderboard.tables import Cell, Table
+from saebench.leaderboard.trust import HEADER, MARK, READING, trust_rows
 
 PAD = ("~", "!")
 """Stand-ins for the blanks, turned into phantoms of a digit and of a point."""
@@ -19,7 +21,7 @@ SPECIAL = {
     "[": "{[}", "]": "{]}", "*": "{*}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "·": r"$\cdot$", "²": r"$^2$", "\ufffd": "?", "→": r"$\rightarrow$",
-    "±": r"$\pm$", "×": r"$\times$", "–": "--", "—": "---",
+    "±": r"$\pm$", "√": r"$\surd$", "†": r"$\dagger$", "×": r"$\times$", "–": "--", "—": "---",
 }  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def table_latex(table: Table, board: Board, label: str) -> str:
     """
     with_width = len(table.widths) > 1
     fixed = ["SAE", "architecture", *([r"$d_\mathrm{sae}$"] if with_width else [])]
-    heads = [f"{escape(head.label)} {ARROWS[head.better]}".strip() for head in table.heads]
+    heads = [_header(head) for head in table.heads]
     lines: list[str] = []
     apart = False
     for line, cells in zip(table.section.lines, table.cells, strict=True):
@@ -53,15 +55,43 @@ def table_latex(table: Table, board: Board, label: str) -> str:
         row = [escape(line.sae), escape(line.architecture), *width, *map(_cell, cells)]
         lines.append("  " + " & ".join(row) + r" \\")
     body = "\n".join(lines)
-    notes = "\n".join(rf"  \textsuperscript{{{i}}} {escape(reason)}\\" for i, reason in enumerate(table.footnotes, 1))
+    remarks = [rf"  \textsuperscript{{{i}}} {escape(reason)}\\" for i, reason in enumerate(table.footnotes, 1)]
+    doubts = [(head.label, doubt) for head in table.heads for doubt in head.trust.doubts]
+    remarks += [rf"  {escape(MARK)} {escape(label)} {escape(doubt)}\\" for label, doubt in doubts]
+    notes = "\n".join(remarks)
     notes = f"\n\n  \\smallskip\n  {{\\footnotesize\\raggedright\n{notes}\n  }}" if notes else ""
     layout = "ll" + "r" * (with_width + len(heads))
     return "\n".join([
         r"\begin{table}[t]", r"  \centering\small", rf"  \caption{{{_caption(table, board)}}}",
-        rf"  \label{{tab:{re.sub(r'[^a-z0-9]+', '-', label.lower()).strip('-')}}}",
+        rf"  \label{{tab:{_slug(label)}}}",
         rf"  \begin{{tabular}}{{{layout}}}", r"\toprule", "  " + " & ".join(fixed + heads) + r" \\", r"\midrule",
         body, r"\bottomrule", r"  \end{tabular}" + notes, r"\end{table}", "",
     ])  # fmt: skip
+
+
+def trust_latex(section: Section, label: str) -> str:
+    """How far to trust each column of a section; "" where the rows say nothing of it."""
+    rows = ["  " + " & ".join(escape(cell) or "--" for cell in row) + r" \\" for row in trust_rows(section)]
+    if not rows:
+        return ""
+    return "\n".join([
+        r"\begin{table}[t]", r"  \centering\small",
+        rf"  \caption{{How far to trust each column: {escape(section.title)}. {escape(READING)}}}",
+        rf"  \label{{tab:{_slug(label)}-trust}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(HEADER) - 2)}p{{0.3\textwidth}}}}", r"\toprule",
+        "  " + " & ".join(map(escape, HEADER)) + r" \\", r"\midrule",
+        *rows, r"\bottomrule", r"  \end{tabular}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def _header(head: Head) -> str:
+    """Label, direction, and a mark where the column cannot be trusted here."""
+    parts = (escape(head.label), ARROWS[head.better], escape(MARK) if head.trust.doubts else "")
+    return " ".join(part for part in parts if part)
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _caption(table: Table, board: Board) -> str:

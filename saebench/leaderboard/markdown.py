@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from saebench.leaderboard.board import Board
 from saebench.leaderboard.numbers import Text
+from saebench.leaderboard.sections import Head, Section
 from saebench.leaderboard.tables import ARROWS, Cell, Table
+from saebench.leaderboard.trust import HEADER, MARK, READING, trust_rows
 
 FIGURE_SPACE, PUNCTUATION_SPACE = "\u2007", "\u2008"
 PAD = (FIGURE_SPACE, PUNCTUATION_SPACE)
@@ -56,7 +58,7 @@ def table_markdown(table: Table) -> str:
     with_width = len(table.widths) > 1
     header = ["SAE", "architecture", *(["d_sae"] if with_width else [])]
     fixed = len(header)
-    header += [f"{escape(head.label)} {ARROWS[head.better]}".strip() for head in table.heads]
+    header += [_header(head) for head in table.heads]
     rows: list[list[str]] = []
     apart = False
     for line, cells in zip(table.section.lines, table.cells, strict=True):
@@ -73,6 +75,15 @@ def table_markdown(table: Table) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def trust_markdown(section: Section) -> str:
+    """How far to trust each column of a section; "" where the rows say nothing of it."""
+    rows = [[escape(cell) or DASH for cell in row] for row in trust_rows(section)]
+    if not rows:
+        return ""
+    right = [False, *[True] * (len(HEADER) - 2), False]
+    return f"### How far to trust each column\n\n{grid(HEADER, rows, right)}\n\n{READING}"
+
+
 def column_notes(table: Table) -> list[str]:
     """A sentence for each column: metric and version, unit, which way is better, and what to beware of."""
     ways = {"higher": "higher is better", "lower": "lower is better", "one": "best at one", "none": ""}
@@ -81,6 +92,7 @@ def column_notes(table: Table) -> list[str]:
         signature = head.key + ("" if head.version is None else f"@{head.version}")
         said = "; ".join(part for part in (escape(head.unit), ways[head.better], escape(head.caution)) if part)
         notes.append(f"{escape(head.label)}: `{signature}`" + (f", {said}" if said else ""))
+        notes += [f"{MARK} {escape(head.label)} {escape(doubt)}" for doubt in head.trust.doubts]
     return notes
 
 
@@ -93,6 +105,12 @@ def reading(board: Board) -> str:
         f"(pairwise tests with Holm's correction at {board.level:g}). {DASH} is missing; a raised number gives the "
         "reason. SAEs of different L0 trade sparsity for fidelity: compare them on the fronts, not down a column."
     )
+
+
+def _header(head: Head) -> str:
+    """Label, direction, and a mark where the column cannot be trusted here."""
+    parts = (escape(head.label), ARROWS[head.better], MARK if head.trust.doubts else "")
+    return " ".join(part for part in parts if part)
 
 
 def _cell(cell: Cell) -> str:

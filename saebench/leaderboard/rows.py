@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 NEEDED = ("sae", "model", "hook_out", "metric", "value")
 TEXT = {"architecture": "", "role": "sae", "hook_in": "", "corpus": "", "slice": "", "status": "ok", "reason": "",
         "better": "none", "unit": "", "signature": ""}  # fmt: skip
-NUMBERS = ("d_sae", "version", "value", "stderr", "ci_low", "ci_high", "n", "null", "baseline", "seconds")
-WHOLE = ("d_sae", "version", "n", "tokens", "context", "seed")
+TRUST = ("null", "null_gap", "noise", "reseeds", "mdd", "validity", "validity_p", "validity_n")
+NUMBERS = ("d_sae", "version", "value", "stderr", "ci_low", "ci_high", "n", "baseline", "seconds", *TRUST)
+WHOLE = ("d_sae", "version", "n", "tokens", "context", "seed", "reseeds", "validity_n")
 ORDER = ("model", "hook_out", "corpus", "role", "architecture", "d_sae", "sae", "metric", "slice")
 ROLES = ("sae", "null", "baseline")
 
@@ -27,6 +28,7 @@ class Score:
 
     Attributes:
         measured: Settings, tokens, context, dtype and seed as text, where the rows say them.
+        null: What the strongest null scores; this and what follows is as in the frame of results.
     """
 
     sae: str
@@ -49,6 +51,14 @@ class Score:
     corpus: str = ""
     signature: str = ""
     measured: dict[str, str] = field(default_factory=dict)
+    null: float = math.nan
+    null_gap: float = math.nan
+    noise: float = math.nan
+    reseeds: float = math.nan
+    mdd: float = math.nan
+    validity: float = math.nan
+    validity_p: float = math.nan
+    validity_n: float = math.nan
 
     @property
     def known(self) -> bool:
@@ -58,6 +68,8 @@ class Score:
 
 def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
     """The rows in a fixed order with every column present, after the board's filters.
+
+    Re-runs with other seeds are left out: they show in the noise of their column.
 
     Raises:
         UserError: A column that no board can do without is absent, or no row is left.
@@ -69,6 +81,8 @@ def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
         raise UserError(f"The results have no column {missing[0]!r}: give the frame of saebench results.")
     if frame.empty:
         raise UserError("The results hold no rows: run `saebench run` first, or give another folder.")
+    if "rerun" in frame.columns:
+        frame = frame[~frame["rerun"].fillna(False).astype(bool)].drop(columns="rerun")
     columns: dict[str, Any] = {name: list(frame[name]) for name in frame.columns}
     for name, default in TEXT.items():
         given = columns.get(name, [default] * len(frame))
@@ -94,7 +108,7 @@ def scores_of(frame: pd.DataFrame) -> list[Score]:
 def _score(row: dict[str, Any]) -> Score:
     version, d_sae = (None if math.isnan(row[name]) else int(row[name]) for name in ("version", "d_sae"))
     names = ("sae", "metric", "value", "stderr", "status", "reason", "better", "unit", "slice", "role", "architecture",
-             "model", "hook_out", "corpus", "signature")  # fmt: skip
+             "model", "hook_out", "corpus", "signature", *TRUST)  # fmt: skip
     measured = {
         name: str(row[name])
         for name in ("settings", "tokens", "context", "dtype", "seed")

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from saebench.errors import UserError, nearest
 from saebench.leaderboard.board import DEFAULT_COLUMNS, DEFAULT_PARETO, Board, Column, Pareto
 from saebench.leaderboard.rows import ROLES, Score
+from saebench.leaderboard.trust import Trust, trust_of
 from saebench.metric import Direction
 
 NO_CORPUS = ("", "none", "-")
@@ -28,6 +29,7 @@ class Head:
     unit: str
     version: int | None
     caution: str = ""
+    trust: Trust = Trust("none")
 
     @property
     def key(self) -> str:
@@ -185,7 +187,8 @@ def _head(column: Column, scores: list[Score]) -> Head:
         problem = f"Metric {column.metric!r} has direction {first.better!r}."
         raise UserError(f"{problem} {nearest(first.better, get_args(Direction))}")
     label = column.label or in_words(column.metric, column.slice)
-    return Head(column, label, first.better, first.unit, newest, _caution(column.metric))
+    trust = trust_of(first.better, [s for s in scores if s.version == newest])
+    return Head(column, label, first.better, first.unit, newest, _caution(column.metric), trust)
 
 
 def _caution(metric: str) -> str:

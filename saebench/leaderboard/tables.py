@@ -83,11 +83,12 @@ def column_groups(
 ) -> dict[str, tuple[bool, str]]:
     """For each SAE of a column, whether it is in the best group, and its group letters.
 
-    Empty where the metric has no direction or fewer than two SAEs have a number.
+    Empty where the metric has no direction, where its reseed noise drowns what the SAEs differ by, or where
+    fewer than two SAEs have a number.
     """
     pairs = [(line.sae, line.scores[head.key]) for line in section.of_role("sae") if head.key in line.scores]
     pairs = [(name, score) for name, score in pairs if score.known]
-    if head.better == "none" or len(pairs) < 2:
+    if head.better == "none" or head.trust.drowned or len(pairs) < 2:
         return {}
     scores = [score for _, score in pairs]
     apart = differences(scores, level, pairing)

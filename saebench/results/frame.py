@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.errors import UserError
 from saebench.results.measurement import measurement, reference_key
+from saebench.results.reruns import reruns
 from saebench.results.row import ROLES, Row, plain
 from saebench.results.trust import TRUST_COLUMNS, TRUST_FLOATS, TRUST_INTEGERS, trust_columns
 
@@ -68,10 +69,11 @@ def board(rows: Sequence[Row], *, slices: bool = True) -> pd.DataFrame:
 
     A slice's column is `metric[slice]`. Settings, version or data join the name only where one SAE has
     several values that the metric and slice alone do not tell apart.
-    SAEs come first, then baselines and nulls.
+    SAEs come first, then baselines and nulls. Re-runs with other seeds are left out.
     """
     import pandas as pd
 
+    rows = [row for row, again in zip(rows, reruns(rows), strict=True) if not again]
     rows = [row for row in rows if slices or row.slice == ""]
     labels = _labels(rows)
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}

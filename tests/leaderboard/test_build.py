@@ -16,7 +16,7 @@ from saebench.leaderboard import build, report
 from saebench.leaderboard.build import slug
 from saebench.results import Results, Row
 
-FILES = {"README.md", "board.md", "board.csv", "rows.csv", "fronts.csv", "board.tex"}
+FILES = {"README.md", "board.md", "board.csv", "trust.csv", "rows.csv", "fronts.csv", "board.tex"}
 ONE_FIGURE = {"pareto": [{"y": "loss_recovered"}]}
 
 
