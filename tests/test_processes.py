@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import saebench as sb
 from saebench.cli import main
+from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.stream import Pass
 from tests.helpers import tokenizers
 from tests.helpers.toys import HOOK, WIDTH, ToySAE
 
@@ -35,26 +39,14 @@ metric:
 references: {null: null, baseline: null}
 data: {probing: {train: 100, test: 25}}
 """
-CHILD = """\
-import os, signal, sys
-from saebench.engine import execute, stream
-from saebench.engine.checkpoint import Checkpoint
+SMALL = """\
+import sys
+from saebench.engine import execute
 execute.token_budget = lambda *_: 64
-kept, begin, data, *words = Checkpoint.save, stream.Pass.__init__, *sys.argv[1:]
-def often(self, *given, **more):
-    self._every = 0.0
-    kept(self, *given, **more)
-    if given[0] >= 20 and this[-1] == data and not more['last']:
-        os.kill(os.getpid(), signal.SIGKILL)
-this = []
-def known(self, model, corpus, *given, **more):
-    this.append(corpus.name)
-    begin(self, model, corpus, *given, **more)
-Checkpoint.save, stream.Pass.__init__ = often, known
 from saebench.cli import main
-sys.exit(main(words))
+main(sys.argv[1:])
 """
-"""The command in small batches, killed by itself from within the pass of a data name, once 20 rows have been kept."""
+"""The command in small batches."""
 
 
 def _model(folder: Path, tokenizer: object, broken: str = "") -> None:
@@ -146,10 +138,25 @@ def _main(words: list[str]) -> int:
     return int(stop.value.code or 0)
 
 
-def _command(words: list[str]) -> tuple[int, str]:
-    process = _start("-m", "saebench", *words)
-    _, error = process.communicate(timeout=120)
-    return process.returncode, error
+def _killed(data: str, words: list[str]) -> None:
+    """The command, killed from within the pass of a data name, with sums of 20 rows or more on disk."""
+    current: list[str] = []
+    begin, save = Pass.__init__, Checkpoint.save
+
+    def known(self: Pass, model: Any, corpus: Any, *given: Any, **more: Any) -> None:
+        current.append(corpus.name)
+        begin(self, model, corpus, *given, **more)
+
+    def often(self: Checkpoint, start: int, *given: Any, last: bool) -> None:
+        self._every = 0.0
+        save(self, start, *given, last=last)
+        if start >= 20 and current[-1] == data and not last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pass, "__init__", known)
+        patch.setattr(Checkpoint, "save", often)
+        main(words)
 
 
 Rows = dict[tuple[str, str, str], dict]
@@ -179,7 +186,7 @@ def whole(place: Path) -> Rows:
 def test_two_processes_with_half_of_the_saes_each_make_the_same_rows(place: Path, whole: Rows, tmp_path: Path) -> None:
     """At the same time, each in a folder of its own, with hashes of its own; once more after one's rows are gone."""
     shards = [
-        _start("-c", CHILD, "", *_words(place, tmp_path / name, name), hashes=seed)
+        _start("-c", SMALL, *_words(place, tmp_path / name, name), hashes=seed)
         for seed, name in enumerate(("one", "two"), 1)
     ]
     for shard in shards:
@@ -200,20 +207,20 @@ def test_two_processes_with_half_of_the_saes_each_make_the_same_rows(place: Path
 def test_killed_inside_an_items_pass_it_ends_with_the_same_rows(
     place: Path, whole: Rows, tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = _words(place, tmp_path, "one", "two")
-    child = _start("-c", CHILD, data, *words)
-    child.communicate(timeout=120)
-    assert child.returncode == -signal.SIGKILL
-    assert list(tmp_path.rglob("pass-*.npz")), "it was to be killed with sums on disk"
     monkeypatch.setattr("saebench.engine.execute.token_budget", lambda *_: 64)
+    words = _words(place, tmp_path, "one", "two")
+    child = multiprocessing.get_context("fork").Process(target=_killed, args=(data, words))
+    child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
+    assert list(tmp_path.rglob("pass-*.npz")), "it was to be killed with sums on disk"
     assert _main(words) == 0
     assert _numbers(_rows(tmp_path)) == _numbers(whole)
     assert not list(tmp_path.rglob("pass-*.npz"))
 
 
 def test_a_tokenizer_without_bos_scores_every_token(place: Path, tmp_path: Path) -> None:
-    code, error = _command(_words(place, tmp_path, "one", model="no-bos"))
-    assert code == 0, error
+    assert _main(_words(place, tmp_path, "one", model="no-bos")) == 0
     rows = _rows(tmp_path)
     assert {row["status"] for row in rows.values()} == {"ok"}
     tokens = sum(len(row["text"].split()) for row in _texts())
@@ -235,7 +242,7 @@ def test_activations_that_are_not_finite_on_some_texts_are_an_error_that_counts_
     place: Path, tmp_path: Path
 ) -> None:
     """A ReLU SAE fires on no NaN, so that such a text would look like one without any latent."""
-    code, _ = _command(_words(place, tmp_path, "one", model="nan", texts="spoilt"))
+    code = _main(_words(place, tmp_path, "one", model="nan", texts="spoilt"))
     rows = _rows(tmp_path)
     labelled = [row for (_, metric, _), row in rows.items() if "absorption" not in metric]
     assert {row["status"] for row in labelled} == {"error"} and code != 0
