@@ -248,16 +248,17 @@ def test_a_group_without_a_main_latent_worth_the_name_is_undefined_and_named() -
     noise = np.abs(np.random.default_rng(1).normal(size=case.codes.shape))
     of_both = np.isin(np.arange(case.codes.shape[1]), (2, 3)) | (np.arange(case.codes.shape[1]) >= GROUPS + 2 * WORDS)
     case.codes = np.where(of_both, noise, case.codes)
+    given = case.given()
     for metric in SCORED:
-        sums = metric.rows(case.given(), **metric.settings)
-        got = values(metric, case.given())
+        sums = metric.rows(given, **metric.settings)
+        got = values(metric, given)
         assert [name for name, value in got.items() if np.isnan(value)] == ["first_letter/c", "first_letter/d"]
         assert [note.split(" ")[0] for note in sums.notes] == ["first_letter/c", "first_letter/d"]
         assert "too near to the 0.40 of naming every word" in sums.notes[0]
         assert got["first_letter"] == pytest.approx((got["first_letter/a"] + got["first_letter/b"]) / 2)
-    shown = values(absorption.absorption_main_f1, case.given())
+    shown = values(absorption.absorption_main_f1, given)
     assert shown["first_letter/a"] > 0.7 > 0.55 > shown["first_letter/c"]
-    assert values(absorption.mean_absorption_fraction, case.given())["first_letter"] == pytest.approx(0.3, abs=0.05)
+    assert values(absorption.mean_absorption_fraction, given)["first_letter"] == pytest.approx(0.3, abs=0.05)
 
 
 def test_a_sae_of_noise_has_no_absorption_score() -> None:

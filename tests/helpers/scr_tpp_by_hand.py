@@ -124,7 +124,7 @@ def trained_probe(y: np.ndarray, names: tuple[int | str, ...], part: Binary) -> 
             loss = torch.nn.functional.binary_cross_entropy_with_logits(layer(x[rows])[:, 0], label[rows])
             (loss + 1e-3 * layer.weight.abs().sum()).backward()
             optimiser.step()
-        weight, bias = layer.weight.detach().numpy()[0].copy(), float(layer.bias)
+        weight, bias = layer.weight.detach().numpy()[0].copy(), layer.bias.item()
         accuracy = _right(y @ weight + bias, part.test, part.test_label)
         if accuracy > best:
             best, kept = accuracy, (weight, bias)
