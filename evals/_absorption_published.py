@@ -103,7 +103,7 @@ def trained(x: Any, positive: np.ndarray, how: Training, names: tuple[int | str,
     import numpy as np
     from scipy.special import expit
 
-    from saebench.data.draws import generator
+    from saebench.probes import generator
 
     from ._trained_probes import Adam
 

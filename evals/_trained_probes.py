@@ -56,7 +56,7 @@ def trained(y: np.ndarray, problem: Problem, seed: int) -> Fitted:
     import numpy as np
     from scipy.special import expit
 
-    from saebench.data.draws import generator
+    from saebench.probes import generator
 
     rng = generator(seed, problem.task, problem.positive, "trained probe")
     x, label = y[problem.train], problem.train_label.astype(np.float64)

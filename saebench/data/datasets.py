@@ -93,8 +93,8 @@ def resolved(name: str, source: Any, model_name: str) -> Any:
 
         raise UserError(
             f"Data {name!r} has no default for model {model_name or 'of your own'!r}: pass --data {name}=FOLDER with "
-            f"the text that is to be forgotten. The reference suite's is WMDP-bio, which is gated: ask for it at {REQUEST} "
-            f"and put {NAMES[0]}.jsonl (rows with a column {COLUMN!r}) into that folder."
+            "the text that is to be forgotten. The reference suite's is WMDP-bio, which is gated: ask for it at "
+            f"{REQUEST} and put {NAMES[0]}.jsonl (rows with a column {COLUMN!r}) into that folder."
         )
     return found
 

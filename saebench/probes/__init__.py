@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saebench.data.draws import generator
 from saebench.probes.families import Probed, k_sparse, last_token, on_all_codes, on_residual, undefined
 from saebench.probes.lasso import fit_l1
 from saebench.probes.logistic import Probe, fit
@@ -30,6 +31,7 @@ __all__ = [
     "fit_l1",
     "fit_wide",
     "full_logits",
+    "generator",
     "held_out",
     "k_sparse",
     "last_token",
