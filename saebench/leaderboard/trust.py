@@ -27,8 +27,7 @@ class Trust:
 
     Attributes:
         null: What the strongest null scores.
-        gaps: Null gaps of the SAEs, from low to high.
-        defined: Whether the null gap has a meaning: there is a null, and a best value or SAE that is better than it.
+        gaps: Null gaps of the SAEs, from low to high; none where they are undefined.
         spread: Standard deviation over the board's SAEs.
         noise: Standard deviation over seeds on a fixed SAE.
         reseeds: Seeds that `noise` is taken over.
@@ -70,8 +69,8 @@ class Trust:
                 f"cannot tell these SAEs apart: with the seed alone one SAE moves by {self.noise:.2g} (standard "
                 f"deviation, {self.reseeds} seeds), the SAEs differ by {self.spread:.2g}"
             )
-        if self.better != "none" and math.isfinite(self.null) and not self.gaps:
-            found.append(f"cannot tell an SAE from the null, which scores {self.null:.3g}: nothing here is better")
+        if self.better != "none" and math.isfinite(self.null) and not any(gap > 0 for gap in self.gaps):
+            found.append(f"cannot tell these SAEs from the null, which scores {self.null:.3g}: none is better")
         return tuple(found)
 
     @property
