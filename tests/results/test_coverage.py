@@ -17,7 +17,7 @@ from saebench.results.comparison import Held, Line
 from saebench.results.contrast import Contrast, harm_of
 from saebench.results.verdicts import hold, judge
 
-RUNS, UNITS, REPLICATES = 2000, 100, 1000
+RUNS, UNITS, DOCUMENTS, REPLICATES = 2000, 128, 6, 1000
 
 Sample = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -34,11 +34,15 @@ def share(estimate: Any, truth: float) -> float:
 
 
 def quality(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens of each document, and the sums of two SAEs that are equally good on average, `[units, runs]`."""
-    tokens = rng.integers(20, 300, (UNITS, RUNS)).astype(float)
-    hard = rng.gamma(2, 0.5, (UNITS, RUNS))  # what the document does to both
-    a, b = (tokens * hard * rng.gamma(20, 1 / 20, (UNITS, RUNS)) for _ in range(2))
-    return tokens, a, b
+    """Tokens of each unit, and the sums of two SAEs that are equally good on average, `[units, runs]`.
+
+    A unit is a block of whole documents, as in a corpus; how hard a document is, is the same for both SAEs.
+    """
+    shape = (DOCUMENTS, UNITS, RUNS)
+    tokens = rng.integers(20, 300, shape).astype(float)
+    hard = tokens * rng.standard_gamma(2, shape) / 2
+    a, b = (hard * rng.standard_gamma(20, shape) / 20 for _ in range(2))
+    return tokens.sum(0), a.sum(0), b.sum(0)
 
 
 def test_a_mean_is_covered(make: Any, rng: np.random.Generator) -> None:
