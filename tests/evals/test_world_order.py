@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
 import saebench as sb
-from saebench.results import Row
+from saebench.results import Results, Row
 
 DAMAGED = ("untrained", "shuffled", "undertrained", "half-dead", "frozen-decoder")
 SEES_DAMAGE = ("loss_recovered", "ce_delta", "explained_variance", "kl", "nmse")
@@ -56,3 +57,18 @@ def test_top_k_keeps_its_promise(rows: dict) -> None:
         row = rows[f"topk-{level}", "l0"]
         k = sb.load_sae(f"world:topk-{level}").k
         assert 0.9 * k <= row.value <= k
+
+
+@pytest.mark.parametrize("metric", SEES_DAMAGE)
+def test_a_metric_that_sees_damage_is_valid(rows: dict, metric: str) -> None:
+    """The frame says so itself, of the damaged twins and of the levels together."""
+    table = Results(rows.values()).frame()
+    line = table[(table["metric"] == metric) & (table["sae"] == "topk-mid")].iloc[0]
+    assert line["validity"] > 0.8 and line["validity_p"] <= 0.05 and line["validity_n"] == 8
+
+
+def test_the_number_of_latents_reverses_the_order_of_fidelity(rows: dict) -> None:
+    """Fewer latents a token are better by L0, and lose more: it is no measure of fidelity, and the frame shows it."""
+    table = Results(rows.values()).frame()
+    told = json.loads(table[table["metric"] == "l0"]["validity_by_order"].iloc[0])
+    assert told["fidelity"] == -1
