@@ -10,10 +10,10 @@ demo: .venv/installed
 	$(BIN)/saebench leaderboard build runs/demo --out runs/demo/board --board leaderboards/boards/world.yaml
 	@echo
 	@echo "board:  runs/demo/board/README.md"
-	@echo "figure: runs/demo/board/figures/world-blocks-2-hook_resid_post-loss_recovered-by-l0.png"
+	@echo "figure: runs/demo/board/figures/world-blocks-1-hook_resid_post-loss_recovered-by-l0.png"
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check saebench evals tests benchmarks
