@@ -185,8 +185,8 @@ def _known_order(sae: SparseCoder) -> dict[str, int]:
     from saebench.data.world import sae_index
 
     facts = sae_index().get(sae.ref.removeprefix("world:"), {})
-    within = {"fidelity": f"fidelity/{facts.get('architecture', '')}"}
-    return {within.get(name, name): place for name, place in facts.get("order", {}).items()}
+    order: dict[str, int] = facts.get("order", {})
+    return {f"{name}/{facts['architecture']}" if name == "fidelity" else name: rank for name, rank in order.items()}
 
 
 def _of_slice(fields: Mapping[str, np.ndarray], place: int, slices: int) -> dict[str, np.ndarray]:

@@ -82,7 +82,8 @@ def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
     if frame.empty:
         raise UserError("The results hold no rows: run `saebench run` first, or give another folder.")
     if "rerun" in frame.columns:
-        frame = frame[~frame["rerun"].fillna(False).astype(bool)].drop(columns="rerun")
+        shown = [_missing(again) or not again for again in frame["rerun"]]
+        frame = frame.loc[shown].drop(columns="rerun")
     columns: dict[str, Any] = {name: list(frame[name]) for name in frame.columns}
     for name, default in TEXT.items():
         given = columns.get(name, [default] * len(frame))
