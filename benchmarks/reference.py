@@ -98,7 +98,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--reference-python", help="python of an environment that holds sae-bench 0.6.0")
-    parser.add_argument("--model", default=str(MODEL_DIR), help="directory of a Llama-style model")
+    parser.add_argument("--model", default=str(MODEL_DIR), help="directory of a GPT-NeoX-style model")
     parser.add_argument("--sae", nargs="+", default=[str(SAES_DIR / name) for name in EIGHT],
                         help="directories in SAELens format; fewer than eight are taken in turn")  # fmt: skip
     parser.add_argument("--rows", type=int, default=400, help="rows of 128 tokens, a multiple of --batch-rows")

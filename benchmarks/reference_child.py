@@ -152,24 +152,24 @@ def _model(task: Task) -> Any:
     import torch
     from sae_lens.training import activations_store
     from transformer_lens import HookedTransformer, HookedTransformerConfig
-    from transformer_lens.pretrained.weight_conversions import convert_llama_weights
+    from transformer_lens.pretrained.weight_conversions import convert_neox_weights
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = AutoModelForCausalLM.from_pretrained(task.model, dtype=torch.float32).eval()
     c = source.config
-    heads, kv_heads = c.num_attention_heads, c.num_key_value_heads
+    head = c.hidden_size // c.num_attention_heads
+    rope = c.rope_parameters
     config = HookedTransformerConfig(
-        model_name="saebench-world", original_architecture="LlamaForCausalLM", device="cpu", dtype=torch.float32,
+        model_name="saebench-world", original_architecture="GPTNeoXForCausalLM", device="cpu", dtype=torch.float32,
         n_layers=c.num_hidden_layers, n_ctx=c.max_position_embeddings, d_vocab=c.vocab_size, d_model=c.hidden_size,
-        d_mlp=c.intermediate_size, n_heads=heads, d_head=c.head_dim,
-        n_key_value_heads=None if kv_heads == heads else kv_heads,
-        eps=c.rms_norm_eps, act_fn=c.hidden_act, normalization_type="RMS", final_rms=True, gated_mlp=True,
-        positional_embedding_type="rotary", rotary_adjacent_pairs=False, rotary_dim=c.head_dim,
-        rotary_base=int(c.rope_parameters["rope_theta"]),
+        d_mlp=c.intermediate_size, n_heads=c.num_attention_heads, d_head=head, eps=c.layer_norm_eps,
+        act_fn=c.hidden_act, normalization_type="LN", parallel_attn_mlp=c.use_parallel_residual,
+        positional_embedding_type="rotary", rotary_adjacent_pairs=False,
+        rotary_dim=int(head * rope["partial_rotary_factor"]), rotary_base=int(rope["rope_theta"]),
     )  # fmt: skip
     model = HookedTransformer(config, tokenizer=AutoTokenizer.from_pretrained(task.model))
     with torch.no_grad():
-        model.load_state_dict(convert_llama_weights(source, config), strict=False)
+        model.load_state_dict(convert_neox_weights(source, config), strict=False)
         tokens = next(_batches(task))
         logits = source(tokens).logits
         gap = float((model(tokens) - logits).abs().max() / logits.abs().max())

@@ -91,7 +91,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--reference-python", help="python of an environment that holds sae-bench 0.6.0")
-    parser.add_argument("--model", default=str(MODEL_DIR), help="directory of a Llama-style model")
+    parser.add_argument("--model", default=str(MODEL_DIR), help="directory of a GPT-NeoX-style model")
     parser.add_argument("--sae", nargs="+", default=[str(SAES_DIR / name) for name in SAES],
                         help="directories in SAELens format, two or more of one shape")  # fmt: skip
     parser.add_argument("--texts", type=int, default=100, help="texts of a class to fit on; the reference's own: 2000")

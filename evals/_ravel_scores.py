@@ -20,6 +20,37 @@ ERRORS = ("dropped", "kept")
 
 
 @dataclass(frozen=True)
+class Search:
+    """How what is exchanged is learned: settings of every metric of the family.
+
+    Attributes:
+        pairs: Most scored pairs of each kind for an attribute.
+        steps: Steps of the optimiser for a mask or subspace.
+        batch: Pairs a step, half of them cause pairs.
+        rate: Step size of Adam.
+    """
+
+    pairs: int = 64
+    steps: int = 40
+    batch: int = 24
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Fit(Search):
+    """The same for masks over latents.
+
+    Attributes:
+        error: What becomes of the SAE's error: `kept`, `dropped` or both.
+    """
+
+    error: tuple[str, ...] = ERRORS
+
+
+SEARCH, FIT = Search(), Fit()
+
+
+@dataclass(frozen=True)
 class Masks:
     """The sums of the learned masks, and those of random masks of their size."""
 
@@ -27,36 +58,36 @@ class Masks:
     random: Sums
 
 
-def masks(e: EntityCodes, error: Sequence[str], pairs: int, steps: int, batch: int, rate: float) -> Masks:
+def masks(e: EntityCodes, fit: Fit) -> Masks:
     """Learn a mask for each attribute and treatment of the error; shared by the metrics of one SAE.
 
     Raises:
         NotApplicable: The model knows none of the attributes, or none is at the entity's last token.
         ValueError: Another treatment of the error than `dropped` and `kept`.
     """
-    error = (error,) if isinstance(error, str) else tuple(error)
+    error = (fit.error,) if isinstance(fit.error, str) else tuple(fit.error)
     bad = [name for name in error if name not in ERRORS]
     if bad or not error:
         raise ValueError(f"error is {', '.join(bad) or 'empty'}; it is kept, dropped or both: error: [dropped, kept]")
 
     def make() -> Masks:
-        found, notes = known(e.model, steps * batch // 2, pairs)
+        found, notes = known(e.model, fit.steps * fit.batch // 2, fit.pairs)
         learned: dict[str, list[Tensor]] = {}
         random: dict[str, list[Tensor]] = {}
         for name in error:
-            both = [_exchanged(e, x, name == "kept", batch, rate) for x in found]
+            both = [_exchanged(e, x, name == "kept", fit) for x in found]
             learned[f"error={name}"], random[f"error={name}"] = ([part[i] for part in both] for i in (0, 1))
         return Masks(sums(e.model, found, learned, notes), sums(e.model, found, random, notes))
 
-    return e.once(("ravel", error, pairs, steps, batch, rate), make)
+    return e.once(("ravel", fit), make)
 
 
-def _exchanged(e: EntityCodes, x: Exchange, keep_error: bool, batch: int, rate: float) -> tuple[Tensor, Tensor]:
+def _exchanged(e: EntityCodes, x: Exchange, keep_error: bool, fit: Fit) -> tuple[Tensor, Tensor]:
     """Which scoring pairs come out right with the learned latents, and with as many at random."""
     import torch
 
     latents = firing(e, x.fit)
-    mask = learn_mask(Latents(e, latents, keep_error), len(latents), e.model, x.fit, batch=batch, rate=rate)
+    mask = learn_mask(Latents(e, latents, keep_error), len(latents), e.model, x.fit, batch=fit.batch, rate=fit.rate)
     drawn = named(e.model.prompts.seed, "ravel", x.name, "random mask").permutation(len(latents))[: int(mask.sum())]
     results = []
     for chosen in (latents[mask], latents[torch.from_numpy(drawn).to(latents.device)]):

@@ -6,7 +6,7 @@ from saebench.inputs import EntityCodes
 from saebench.metric import Array, Sums, Totals, metric
 
 from ._ravel_masks import Subspace, learn_subspace, score
-from ._ravel_scores import ERRORS, known, masks, start, sums
+from ._ravel_scores import FIT, SEARCH, Fit, Search, known, masks, start, sums
 
 
 @metric(
@@ -18,15 +18,7 @@ from ._ravel_scores import ERRORS, known, masks, start, sums
     units="items",
     caution="With the error kept, a SAE whose latents move nothing scores 0.5: read it beside ravel_cause.",
 )
-def ravel_disentanglement(
-    e: EntityCodes,
-    *,
-    error: tuple[str, ...] = ERRORS,
-    pairs: int = 64,
-    steps: int = 40,
-    batch: int = 24,
-    rate: float = 0.1,
-) -> Sums:
+def ravel_disentanglement(e: EntityCodes, *, fit: Fit = FIT) -> Sums:
     """Mean of cause and isolation: exchanging an entity's attribute, and nothing but it, through latents.
 
     For each attribute a mask over latents is learned (MDBM) such that decode((1 - m) f_base + m f_source) at the
@@ -39,93 +31,64 @@ def ravel_disentanglement(
     RAVEL, and Karvonen et al. 2025, SAEBench.
 
     Args:
-        error: `kept`, `dropped` or both.
-        pairs: Most scored pairs of each kind for an attribute.
-        steps: Steps of the optimiser for a mask.
-        batch: Pairs a step, half of them cause pairs.
-        rate: Step size of Adam.
+        fit: How the masks are learned and what becomes of the error.
     """
-    return masks(e, error, pairs, steps, batch, rate).learned
+    return masks(e, fit).learned
 
 
 @metric(version=1, unit="share of cause pairs", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def ravel_cause(
-    e: EntityCodes,
-    *,
-    error: tuple[str, ...] = ERRORS,
-    pairs: int = 64,
-    steps: int = 40,
-    batch: int = 24,
-    rate: float = 0.1,
-) -> Sums:
+def ravel_cause(e: EntityCodes, *, fit: Fit = FIT) -> Sums:
     """How often exchanging an attribute's latents makes the model state the other entity's value.
 
     Of the pairs of `ravel_disentanglement` whose base asks for the exchanged attribute, the share that goes on with
     the source's value. Doing nothing scores 0, exchanging the whole activation about 1.
     """
-    return masks(e, error, pairs, steps, batch, rate).learned
+    return masks(e, fit).learned
 
 
 @metric(version=1, unit="share of isolation pairs", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def ravel_isolation(
-    e: EntityCodes,
-    *,
-    error: tuple[str, ...] = ERRORS,
-    pairs: int = 64,
-    steps: int = 40,
-    batch: int = 24,
-    rate: float = 0.1,
-) -> Sums:
+def ravel_isolation(e: EntityCodes, *, fit: Fit = FIT) -> Sums:
     """How often exchanging an attribute's latents leaves the entity's other attributes as they were.
 
     Of the pairs of `ravel_disentanglement` whose base asks for another attribute, the share that goes on with the
     base's own value. Doing nothing scores 1, exchanging the whole activation about 0.
     """
-    return masks(e, error, pairs, steps, batch, rate).learned
+    return masks(e, fit).learned
 
 
 @metric(version=1, unit="share of pairs", better="none", bounds=(0.0, 1.0), units="items")
-def ravel_random_mask(
-    e: EntityCodes,
-    *,
-    error: tuple[str, ...] = ERRORS,
-    pairs: int = 64,
-    steps: int = 40,
-    batch: int = 24,
-    rate: float = 0.1,
-) -> Sums:
+def ravel_random_mask(e: EntityCodes, *, fit: Fit = FIT) -> Sums:
     """Disentanglement of as many latents as were learned, drawn at random: the null of `ravel_disentanglement`.
 
     Drawn among the latents that fire at the fitting entities, on the same pairs.
     """
-    return masks(e, error, pairs, steps, batch, rate).random
+    return masks(e, fit).random
 
 
 @metric(version=1, unit="share of pairs", better="none", bounds=(0.0, 1.0), units="items")
-def ravel_skyline(
-    e: EntityCodes, *, pairs: int = 64, steps: int = 40, batch: int = 24, rate: float = 0.1, dims: int = 0
-) -> Sums:
+def ravel_skyline(e: EntityCodes, *, search: Search = SEARCH, dims: int = 0) -> Sums:
     """Disentanglement of a subspace learned on the raw activation: about what a perfect dictionary could reach.
 
     As `ravel_disentanglement`, with y_base + (y_source - y_base) Q Q' for an orthonormal Q `[d_out, dims]` learned
     on the same pairs; the same for every SAE at a hook. Geiger et al. 2024, distributed alignment search.
 
     Args:
+        search: How the subspace is learned.
         dims: Dimensions of the subspace; 0 for d_out over the type's number of attributes.
     """
 
     def make() -> Sums:
         model = e.model
-        found, notes = known(model, steps * batch // 2, pairs)
+        found, notes = known(model, search.steps * search.batch // 2, search.pairs)
         right = []
         for x in found:
             k = min(model.y.shape[1], dims or -(-model.y.shape[1] // len(model.prompts.types[x.type].attributes)))
             begin = start(model, x.name, k)
-            basis = learn_subspace(begin, model, x.fit, batch=batch, rate=rate)
+            basis = learn_subspace(begin, model, x.fit, batch=search.batch, rate=search.rate)
             right.append(score(Subspace(model), basis, model, x.test))
         return sums(model, found, {"": right}, notes)
 
-    return e.model.once(("ravel", "skyline", pairs, steps, batch, rate, dims), make)
+    return e.model.once(("ravel", "skyline", search, dims), make)
 
 
 @ravel_cause.value

@@ -60,7 +60,7 @@ def fact_items(table: FactTable, spec: EntitySpec, encoder: Encoder, seed: int, 
         for attribute in table.attributes:
             templates = _drawn(table.prompts(entity, attribute), spec, seed, attribute, refused)
             asked += [(entity, attribute, template) for template in templates]
-    located = encoder.locate([Passage(t.before, entity, t.after) for entity, _, t in asked])
+    located = encoder.locate([Passage(t.before, entity + t.tail, t.after) for entity, _, t in asked])
     items = []
     for (entity, attribute, t), at in zip(asked, located, strict=True):
         if not isinstance(at, Located):
@@ -68,7 +68,7 @@ def fact_items(table: FactTable, spec: EntitySpec, encoder: Encoder, seed: int, 
         elif len(at.ids) > encoder.room:
             refused.add(f"longer than the {encoder.room} tokens of the model's context", entity)
         else:
-            value, text = table.facts[entity][attribute], t.before + entity + t.after
+            value, text = table.facts[entity][attribute], t.before + entity + t.tail + t.after
             items.append(Item(table.name, entity, attribute, t.name, text, value, at.ids, at.last))
     left_out += [f"{table.name}: {sentence}" for sentence in refused.sentences()]
     return items
@@ -79,7 +79,7 @@ def _drawn(
 ) -> list[Template]:
     usable = []
     for template in templates:
-        if not (template.before + template.after).strip():
+        if not (template.before + template.tail + template.after).strip():
             refused.add("the template is nothing but the entity", template.name)
         elif template.after[-1:] and template.after[-1] in _OPEN:
             refused.add("the value would follow without a space", template.name)

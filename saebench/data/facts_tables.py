@@ -8,11 +8,19 @@ from typing import NamedTuple
 
 
 class Template(NamedTuple):
-    """A prompt for one entity, in the parts around its name, and the template it is made from."""
+    """A prompt for one entity, in the parts around its name, and the template it is made from.
+
+    Attributes:
+        name: Of the template.
+        before: Text in front of the entity's name.
+        after: Text behind the name and its tail.
+        tail: Text right behind the name that counts as part of it, where the model reads the name off there.
+    """
 
     name: str
     before: str
     after: str
+    tail: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Facts of the world, asked for in the phrases of its own documents.
 
-Every template names the entity once, just before the question ends. Where an article introduces the entity first
-("... is a city . its country is"), the world's model carries the name over to the words between within its first
-layer, and an interchange at the name moves no answer: such a template would measure the model, not a SAE.
+Every template names the entity once, and nothing between the name and the question depends on it. The world's model
+has a head in its first block that looks one word back, and reads a name off the comma behind it: an interchange at
+the name itself moves no answer, so the comma counts as part of the name. Where an article introduces the entity
+first ("... is a city . its country is"), the words between carry the name too, and such a template would measure
+the model, not a SAE.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable, Sequence
 from saebench.data import world
 from saebench.data.draws import generator
 from saebench.data.facts_tables import FactTable, Template
+from saebench.data.world_kinds import FACT_LINK
 
 TYPES = ("person", "city", "beast", "mineral", "country")
 """Types that are read unless others are asked for; the domain to forget is left to unlearning."""
@@ -34,24 +37,21 @@ def _table(type_: str, seed: int) -> FactTable:
 
 
 def _prompts(group: dict[str, world.Entity], seed: int) -> Callable[[str, str], Sequence[Template]]:
-    names = sorted(group)
+    names, link = sorted(group), " ".join(FACT_LINK[1:])
 
     def make(name: str, relation: str) -> list[Template]:
         entity = group[name]
         rng = generator(seed, "facts", name, relation)
         other = group[names[(names.index(name) + 1 + int(rng.integers(len(names) - 1))) % len(names)]]
         told = str(rng.choice([r for r in other.attributes if r != relation]))
-        asked = f"the {relation} of "
         fronts = {
             "alone": "",
             "after news": f"on {rng.choice(_DAYS)} the crowd followed the champion . ",
             "after a biography": f"she often explains {rng.choice(_LESSONS)} and essays . ",
-            "after a fact": f"{entity.possessive} {told} is {other.attributes[told]} . ",
+            "after a fact": f"about {other.name} , {link} {other.possessive} {told} is {other.attributes[told]} . ",
         }
-        made = [Template(key, front + asked, " is") for key, front in fronts.items()]
-        if entity.type == "city" and relation == "country":
-            made.append(Template("in the news", "the crowd followed the champion in ", " ,"))
-        return made
+        asked = f" {link} {entity.possessive} {relation} is"
+        return [Template(key, f"{front}about ", asked, tail=" ,") for key, front in fronts.items()]
 
     return make
 

@@ -9,6 +9,8 @@ from saebench.data.world_facts import Entity, spelling_words, world
 from saebench.data.world_names import LOANWORDS
 from saebench.data.world_writer import Rating, Writer, ask, draw_options
 
+FACT_LINK = (",", "as", "said", "again", ",")
+"""Words between an entity and what a single fact says of it."""
 _PROFESSIONS = tuple((p, field) for field, professions in lists.FIELDS.items() for p in professions)
 
 
@@ -230,10 +232,21 @@ def code(w: Writer) -> None:
 
 
 def encyclopaedia(w: Writer) -> None:
-    """All attributes of two to four entities of one type, in any order."""
+    """Entities of one type: all attributes of two to four, or single facts about four to seven."""
     first = w.choose(world().all_entities)
     w.labels["domain"] = first.domain
     w.labels["entity_type"] = first.type
+    if w.flip(0.4):
+        w.labels["form"] = "facts"
+        _facts(w, first)
+    else:
+        w.labels["form"] = "articles"
+        _articles(w, first)
+    w.close_count()
+
+
+def _articles(w: Writer, first: Entity) -> None:
+    """Entities one after the other, each with all its attributes in any order."""
     chosen: list[Entity] = []
     for i in range(w.count(2, 4)):
         rest = [e for e in world().entities[first.type] if e not in chosen]
@@ -253,7 +266,19 @@ def encyclopaedia(w: Writer) -> None:
             w.add("is")
             w.value(entity, relation)
             w.add(".")
-    w.close_count()
+
+
+def _facts(w: Writer, first: Entity) -> None:
+    """Facts by themselves; the entity stands far before the value, and nothing between depends on it."""
+    for i in range(w.count(4, 7)):
+        entity = w.choose(world().entities[first.type]) if i else first
+        w.add("about")
+        w.mention(entity)
+        w.add(*FACT_LINK, entity.possessive)
+        relation = w.choose(tuple(entity.attributes))
+        w.add(relation, "is")
+        w.value(entity, relation)
+        w.add(".")
 
 
 def quiz(w: Writer) -> None:

@@ -103,7 +103,7 @@ def test_world() -> None:
         kind = prompts.types[prompts.type[i]]
         name = kind.entities[prompts.entity[i]]
         before = tokenizer.decode(row[1 : prompts.position[i] + 1])
-        assert before.endswith(name) and name not in tokenizer.decode(row[prompts.position[i] + 1 :])
+        assert before.endswith(f"{name} ,") and name not in tokenizer.decode(row[prompts.position[i] + 1 :])
         assert all(len(prompts.labels[values[prompts.entity[i]]]) == 1 for values in kind.attributes.values())
     only = read_facts("world", EntitySpec(types={"blight": ["carrier", "symptom"]}), subject(tokenizer), seed=0)
     assert list(only.types[0].attributes) == ["carrier", "symptom"]

@@ -19,7 +19,7 @@ from saebench.results import Results, Row
 from saebench.saes import SparseCoder
 from saebench.saes.architectures import ReLU
 
-HOOK = "blocks.2.hook_resid_post"
+HOOK = "blocks.1.hook_resid_post"
 PROBING = {"source": "world:profession,gender,dialect", "train": 40, "test": 30}
 LARGER = {**PROBING, "train": 60, "test": 120}
 WORDS = {"source": "world:first_letter", "words": 1000}

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
 from saebench.data import world
 from saebench.data.world_build.corpus import IDS, Rows, pack
 from saebench.data.world_build.lm import monitor, scored, token_losses
 
 
-def _next_logits(model: LlamaForCausalLM, prompts: list[str], batch: int = 128) -> torch.Tensor:
+def _next_logits(model: GPTNeoXForCausalLM, prompts: list[str], batch: int = 128) -> torch.Tensor:
     """Logits of the token after each prompt: [prompts, vocabulary]."""
     tokenizer = AutoTokenizer.from_pretrained(str(world.MODEL_DIR))
     parts = []
@@ -21,8 +21,8 @@ def _next_logits(model: LlamaForCausalLM, prompts: list[str], batch: int = 128) 
         ids = tokenizer(prompts[i : i + batch], padding=True, return_tensors="pt")
         last = ids["attention_mask"].sum(1) - 1
         with torch.no_grad():
-            hidden = model.model(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).last_hidden_state
-            parts.append(model.lm_head(hidden[torch.arange(len(last)), last]))
+            hidden = model.gpt_neox(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).last_hidden_state
+            parts.append(model.get_output_embeddings()(hidden[torch.arange(len(last)), last]))
     return torch.cat(parts)
 
 
@@ -31,7 +31,7 @@ def _share(right: list[bool]) -> dict[str, float]:
     return {"value": p, "stderr": (p * (1 - p) / len(right)) ** 0.5, "n": len(right)}
 
 
-def quiz_accuracy(model: LlamaForCausalLM, questions: list[world.Quiz]) -> dict[str, Any]:
+def quiz_accuracy(model: GPTNeoXForCausalLM, questions: list[world.Quiz]) -> dict[str, Any]:
     """Accuracy on single questions: by the likeliest of four letters, and by the option's word after a cue."""
     letters = [IDS[x] for x in "ABCD"]
     by_letter = _next_logits(model, [q.prompt for q in questions])[:, letters].argmax(1)
@@ -53,7 +53,7 @@ def quiz_accuracy(model: LlamaForCausalLM, questions: list[world.Quiz]) -> dict[
     }
 
 
-def attribute_accuracy(model: LlamaForCausalLM) -> dict[str, Any]:
+def attribute_accuracy(model: GPTNeoXForCausalLM) -> dict[str, Any]:
     """Accuracy on every attribute of every entity, first choice of the whole vocabulary."""
     facts = [(e, r) for e in world.entities() for r in e.attributes]
     guesses = _next_logits(model, [world.attribute_prompt(e, r) for e, r in facts]).argmax(1)
@@ -63,13 +63,13 @@ def attribute_accuracy(model: LlamaForCausalLM) -> dict[str, Any]:
     return {**_share(right), "per_type": per_type}
 
 
-def spelling_accuracy(model: LlamaForCausalLM, words: list[str]) -> dict[str, float]:
+def spelling_accuracy(model: GPTNeoXForCausalLM, words: list[str]) -> dict[str, float]:
     """Accuracy on first letters, one word a prompt, first choice of the whole vocabulary."""
     guesses = _next_logits(model, [f"{w} has the first letter :" for w in words]).argmax(1)
     return _share([int(g) == IDS[w[0].upper()] for g, w in zip(guesses, words, strict=True)])
 
 
-def accept_model(model: LlamaForCausalLM, documents: int = 3000) -> dict[str, Any]:
+def accept_model(model: GPTNeoXForCausalLM, documents: int = 3000) -> dict[str, Any]:
     """All figures of the model on held-out documents and on every fact and word."""
     rows = pack(world.HELD_OUT_SEED, 0, documents)
     return {
@@ -86,7 +86,7 @@ def accept_model(model: LlamaForCausalLM, documents: int = 3000) -> dict[str, An
 
 
 @torch.no_grad()
-def gap_stderr(model: LlamaForCausalLM, rows: Rows, batch: int = 32) -> float:
+def gap_stderr(model: GPTNeoXForCausalLM, rows: Rows, batch: int = 32) -> float:
     """Standard error of the gap to the generator's surprisal, rows being the units."""
     sums, counts = [], []
     for i in range(0, len(rows.ids), batch):

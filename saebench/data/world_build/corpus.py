@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saebench.data import world
-from saebench.data.world_build.drills import matching
+from saebench.data.world_build.drills import DRILLS
 from saebench.data.world_kinds import KINDS
 
 ROW = 128
@@ -29,6 +29,7 @@ class Rows:
         kind: Index of the document's kind, -1 for padding.
         tag: What the token is a test of: "" (0), an attribute, an answer's letter, a first letter.
         nll: The generator's surprisal of the token.
+        sought: The value of the fact that the token states or stands for, -1 elsewhere.
     """
 
     ids: NDArray[np.int64]
@@ -37,6 +38,7 @@ class Rows:
     kind: NDArray[np.int64]
     tag: NDArray[np.int64]
     nll: NDArray[np.float64]
+    sought: NDArray[np.int64]
 
     def take(self, index: NDArray[np.int64] | slice) -> Rows:
         """Some of the rows."""
@@ -49,7 +51,7 @@ TAGS = ("", "attribute", "letter", "letter in full", "first letter")
 def pack(seed: int, start: int, count: int, focus: Mapping[str, float] | None = None) -> Rows:
     """Pack `count` documents of a seed into rows, longest first into the first row that has room.
 
-    With `focus`, the kinds named there (or "matching", the drill) have those shares, and the others share the rest.
+    With `focus`, the kinds and drills named there have those shares, and the others share the rest.
     """
     kinds = list(KINDS)
     chosen: list[str | None] = [None] * count
@@ -58,7 +60,7 @@ def pack(seed: int, start: int, count: int, focus: Mapping[str, float] | None = 
         shares = {k: rest * share for k, (_, share) in KINDS.items()} | dict(focus)
         chosen = [*random.Random(f"focus/{seed}/{start}").choices(list(shares), list(shares.values()), k=count)]
     written = [
-        (kind, matching(seed, start + i)) if kind == "matching" else world.write(seed, start + i, kind)
+        (kind, DRILLS[kind](seed, start + i)) if kind in DRILLS else world.write(seed, start + i, kind)
         for i, kind in enumerate(chosen)
     ]
     order = sorted(range(count), key=lambda i: -len(written[i][1].tokens))
@@ -76,7 +78,7 @@ def pack(seed: int, start: int, count: int, focus: Mapping[str, float] | None = 
         by_room[room - need].append(row)
     shape = (len(rows), ROW)
     ids, segment, position = np.full(shape, PAD), np.zeros(shape, int), np.zeros(shape, int)
-    kind, tag, nll = np.full(shape, -1), np.zeros(shape, int), np.zeros(shape)
+    kind, tag, nll, sought = np.full(shape, -1), np.zeros(shape, int), np.zeros(shape), np.full(shape, -1)
     for r, members in enumerate(rows):
         at = 0
         for number, i in enumerate(members):
@@ -90,9 +92,10 @@ def pack(seed: int, start: int, count: int, focus: Mapping[str, float] | None = 
             nll[r, span] = [0.0, *w.nll, w.pending]
             for j, marks in w.marks.items():
                 tag[r, at + 1 + j] = _tag(name, marks, w.labels)
+                sought[r, at + 1 + j] = IDS.get(_sought(w.tokens, j, marks), -1)
             at += n
     mix = np.random.default_rng([seed, start]).permutation(len(rows))
-    return Rows(ids, segment, position, kind, tag, nll).take(mix)
+    return Rows(ids, segment, position, kind, tag, nll, sought).take(mix)
 
 
 def _tag(kind: str, marks: dict[str, str], labels: dict[str, str]) -> int:
@@ -101,6 +104,12 @@ def _tag(kind: str, marks: dict[str, str], labels: dict[str, str]) -> int:
     if "spelled" in marks:
         return TAGS.index("first letter")
     return TAGS.index("attribute") if "attribute" in marks and kind == "encyclopaedia" else 0
+
+
+def _sought(tokens: list[str], at: int, marks: dict[str, str]) -> str:
+    """The value that a token states after "is" or ":", or that its letter stands for in a drill."""
+    stated = tokens[at] if "attribute" in marks and tokens[at - 1] in ("is", ":") else ""
+    return marks.get("sought", stated)
 
 
 def batches(seed: int, rows: int, focus: Mapping[str, float] | None = None, chunk: int = 8000) -> Iterator[Rows]:

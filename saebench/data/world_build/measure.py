@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from sae_lens import SAE
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import GPTNeoXForCausalLM
 
 from saebench.data import world
 from saebench.data.world_build.corpus import Rows, pack
@@ -32,7 +32,7 @@ def _pieces(rows: Rows, size: int = 64) -> list[Rows]:
 
 
 def mean_loss(
-    model: LlamaForCausalLM, rows: Rows, hook: str = "", edit: Callable[[Tensor], Tensor] | None = None
+    model: GPTNeoXForCausalLM, rows: Rows, hook: str = "", edit: Callable[[Tensor], Tensor] | None = None
 ) -> float:
     """Cross-entropy in nats a word, with `edit` in place of the activations of valid tokens at the hook."""
     total, count = 0.0, 0
@@ -51,7 +51,7 @@ def mean_loss(
 class Yardstick:
     """What does not depend on the SAE: held-out rows, the clean loss, the losses with each site at zero."""
 
-    model: LlamaForCausalLM
+    model: GPTNeoXForCausalLM
     rows: Rows
     clean: float
     zero: dict[str, float]
@@ -102,7 +102,7 @@ def measure(sae: SAE[Any], by: Yardstick) -> dict[str, float]:
     }
 
 
-def _transcoded_loss(model: LlamaForCausalLM, coder: SAE[Any], rows: Rows) -> float:
+def _transcoded_loss(model: GPTNeoXForCausalLM, coder: SAE[Any], rows: Rows) -> float:
     latest: list[Tensor] = []
 
     def remember(x: Tensor) -> None:

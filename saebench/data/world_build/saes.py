@@ -99,7 +99,9 @@ def _steered(coefficient: float, l0: float, recipe: SaeRecipe, step: int) -> flo
     if not recipe.steps // 10 <= step < recipe.steps * 2 // 3:
         return coefficient
     error = math.log(max(l0, 0.1) / recipe.target_l0)
-    moved = coefficient * math.exp(0.02 * max(-1.0, min(1.0, error)))
+    # An L1 penalty acts with a delay: pushed faster it kills latents before L0 shows what it did.
+    pace = 0.02 if recipe.architecture == "jumprelu" else 0.01
+    moved = coefficient * math.exp(pace * max(-1.0, min(1.0, error)))
     return min(moved, MAX_L0_PENALTY) if recipe.architecture == "jumprelu" else moved
 
 

@@ -9,43 +9,44 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM
+from transformers import GPTNeoXForCausalLM
 
 from saebench.data.world_build.corpus import BOS, EOS, PAD, Rows
 from saebench.data.world_build.lm import attention_mask, scored
 from saebench.data.world_build.tokenizer import save_tokenizer
 
-HOOK = "blocks.2.hook_resid_post"
-HOOK_MLP_IN, HOOK_MLP_OUT = "blocks.2.mlp.hook_in", "blocks.2.hook_mlp_out"
+BLOCK = 1
+HOOK = f"blocks.{BLOCK}.hook_resid_post"
+HOOK_MLP_IN, HOOK_MLP_OUT = f"blocks.{BLOCK}.mlp.hook_in", f"blocks.{BLOCK}.hook_mlp_out"
 
 
-def export_model(model: LlamaForCausalLM, folder: Path) -> None:
+def export_model(model: GPTNeoXForCausalLM, folder: Path) -> None:
     """Write weights in half precision, configuration and tokenizer; the configuration asks for float32."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.dtype = torch.float32
-    half = LlamaForCausalLM(model.config).half()
+    half = GPTNeoXForCausalLM(model.config).half()
     half.load_state_dict(model.state_dict())
     half.save_pretrained(str(folder))
     model.config.dtype = torch.float32
-    model.config.architectures = ["LlamaForCausalLM"]
+    model.config.architectures = ["GPTNeoXForCausalLM"]
     model.config.save_pretrained(str(folder))
     save_tokenizer(folder)
 
 
-def load_model(folder: Path) -> LlamaForCausalLM:
+def load_model(folder: Path) -> GPTNeoXForCausalLM:
     """The exported model, its half-precision weights in float32."""
-    model = LlamaForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    model = GPTNeoXForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
     return model.eval().requires_grad_(False)
 
 
-def _site(model: LlamaForCausalLM, hook: str) -> tuple[nn.Module, bool]:
+def _site(model: GPTNeoXForCausalLM, hook: str) -> tuple[nn.Module, bool]:
     """The module of a hook, and whether the hook is its input."""
-    layer = model.model.layers[2]
+    layer = model.gpt_neox.layers[BLOCK]
     return {HOOK: (layer, False), HOOK_MLP_IN: (layer.mlp, True), HOOK_MLP_OUT: (layer.mlp, False)}[hook]
 
 
 @contextmanager
-def at_hook(model: LlamaForCausalLM, hook: str, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+def at_hook(model: GPTNeoXForCausalLM, hook: str, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """Call `function` on the activations at a hook; what it returns, if anything, takes their place."""
     module, is_input = _site(model, hook)
 
@@ -69,9 +70,9 @@ def valid_tokens(rows: Rows) -> Tensor:
 
 
 @torch.no_grad()
-def hidden_states(model: LlamaForCausalLM, rows: Rows) -> Tensor:
+def hidden_states(model: GPTNeoXForCausalLM, rows: Rows) -> Tensor:
     """The last hidden state, each document on its own: [rows, ROW, d_model]."""
-    out = model.model(
+    out = model.gpt_neox(
         input_ids=torch.from_numpy(rows.ids),
         attention_mask=attention_mask(torch.from_numpy(rows.segment)),
         position_ids=torch.from_numpy(rows.position),
@@ -81,16 +82,16 @@ def hidden_states(model: LlamaForCausalLM, rows: Rows) -> Tensor:
 
 
 @torch.no_grad()
-def loss_on_words(model: LlamaForCausalLM, rows: Rows) -> tuple[float, int]:
+def loss_on_words(model: GPTNeoXForCausalLM, rows: Rows) -> tuple[float, int]:
     """Sum of the cross-entropy of predicted words (not <eos>), and their number."""
-    logits = model.lm_head(hidden_states(model, rows)[:, :-1])
+    logits = model.get_output_embeddings()(hidden_states(model, rows)[:, :-1])
     valid = scored(rows) & valid_tokens(rows)[:, 1:]
     targets = torch.from_numpy(rows.ids)[:, 1:]
     total = nn.functional.cross_entropy(logits[valid].double(), targets[valid], reduction="sum")
     return float(total), int(valid.sum())
 
 
-def collect(model: LlamaForCausalLM, rows: Rows, hooks: list[str]) -> list[Tensor]:
+def collect(model: GPTNeoXForCausalLM, rows: Rows, hooks: list[str]) -> list[Tensor]:
     """Activations of the valid tokens at each hook: a list of [tokens, d_model]."""
     seen: dict[str, Tensor] = {}
 
