@@ -15,6 +15,17 @@ from tests.helpers.toys import ToySAE, tiny_llama, token_rows
 FILE = Path(__file__).with_suffix(".json")
 
 
+STRUCTURE = [
+    "description_length",
+    "description_length_fvu",
+    "amortisation_gap",
+    "lexicality",
+    "connectivity",
+    "max_phi",
+    "negative_interference",
+]
+"""What suite `structure` adds to a stream of tokens, as far as a toy without words has it."""
+
 SUPERVISED = {
     "metric": [
         {"sparse_probing": {"k": [1, 2]}},
@@ -68,7 +79,7 @@ def computed(part: str = "both") -> dict[str, float]:
     rows = []
     if part != "supervised":
         data = {"text": token_rows(24, 9, seed=11)}
-        rows += sb.evaluate(ToySAE(seed=11), "core", model=tiny_llama(), data=data).rows
+        rows += sb.evaluate(ToySAE(seed=11), {"extends": "core", "metric": STRUCTURE}, model=tiny_llama(), data=data).rows
     if part != "core":
         shipped = sb.evaluate("world:topk-mid", SUPERVISED, model="world").rows
         rows += [row for row in shipped if "/" not in row.slice]
