@@ -126,9 +126,7 @@ def _labelling(
             counts[key] += 1
             if counts[key] == wanted.get(key):
                 short.discard(key)
-    return Labelling(
-        name, rows.values(), plan.classes, attribute=plan.values, pairs=_pairs(plan, spec), in_order=True
-    )
+    return Labelling(name, rows.values(), plan.classes, attribute=plan.values, pairs=_pairs(plan, spec), in_order=True)
 
 
 def _pairs(plan: _Plan, spec: LabelledSpec) -> tuple[tuple[str, str], ...]:

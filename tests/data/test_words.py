@@ -103,7 +103,11 @@ def test_world_in_its_own_phrases() -> None:
             assert tokenizer.decode(row[-2:-1]) == h.words[number]
     first = words.hierarchies[0].items[0]
     drill = tokenizer.decode(words.rows[first][1:]).split()
-    assert len(drill) == 82 and drill[-1] == "has" and drill[1:7] == ["has", "the", "first", "letter", ":", drill[0][0].upper()]
+    assert (
+        len(drill) == 82
+        and drill[-1] == "has"
+        and drill[1:7] == ["has", "the", "first", "letter", ":", drill[0][0].upper()]
+    )
     assert read_words("world:category", spec, subject(tokenizer), seed=0).hierarchies[0].name == "category"
     with pytest.raises(UserError, match="Did you mean 'continent'"):
         read_words("world:continnt", spec, subject(tokenizer), seed=0)

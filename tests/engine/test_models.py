@@ -35,6 +35,7 @@ def _loss(model: nn.Module, rows: Tensor, layer: nn.Module | None = None, value:
     """Cross-entropy with a block's output set to one vector at every position."""
     handle = None
     if layer is not None:
+
         def put(_module: nn.Module, _inputs: tuple, output: Tensor | tuple) -> Tensor | tuple:
             new = value.expand_as(output if isinstance(output, Tensor) else output[0])
             return new if isinstance(output, Tensor) else (new, *output[1:])

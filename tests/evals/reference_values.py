@@ -79,7 +79,9 @@ def computed(part: str = "both") -> dict[str, float]:
     rows = []
     if part != "supervised":
         data = {"text": token_rows(24, 9, seed=11)}
-        rows += sb.evaluate(ToySAE(seed=11), {"extends": "core", "metric": STRUCTURE}, model=tiny_llama(), data=data).rows
+        rows += sb.evaluate(
+            ToySAE(seed=11), {"extends": "core", "metric": STRUCTURE}, model=tiny_llama(), data=data
+        ).rows
     if part != "core":
         shipped = sb.evaluate("world:topk-mid", SUPERVISED, model="world").rows
         rows += [row for row in shipped if "/" not in row.slice]

@@ -6,7 +6,6 @@ Quizzes need the binding of letters to options, but show one answer in twenty to
 from __future__ import annotations
 
 import random
-
 from collections.abc import Callable
 
 from saebench.data.world_facts import world
