@@ -103,9 +103,7 @@ class Judge(Protocol):
         """All that decides its answers: model, temperature, seed, prompt version. Never a key or an address."""
         ...
 
-    def explain(
-        self, tasks: Sequence[ExplainTask], progress: Progress | None = None
-    ) -> list[Explanation | Unanswered]:
+    def explain(self, tasks: Sequence[ExplainTask], progress: Progress | None = None) -> list[Explanation | Unanswered]:
         """Explains each latent."""
         ...
 
