@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-BUFFER = 2**25
-"""Entries of the block of the product that is held at a time."""
-MOST_ROWS = 1024
+BUFFER, MOST_ROWS = 2**25, 1024
+"""Entries and rows of the block of the product that is held at a time."""
+GPU_BUFFER, GPU_MOST_ROWS = 2**28, 8192
+"""The same on a GPU, which is only kept busy by more."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ def _bound(values: Tensor, others: int) -> Tensor:
     return torch.full_like(last, -torch.inf) if values.shape[1] >= others else last
 
 
-def blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of rows whose product with all columns fills the buffer at most."""
-    step = max(16, min(MOST_ROWS, BUFFER // max(1, columns)))
+def blocks(rows: int, columns: int, device: torch.device) -> Iterator[slice]:
+    """Slices of rows whose product with all columns fills the device's buffer at most."""
+    buffer, most = (BUFFER, MOST_ROWS) if device.type == "cpu" else (GPU_BUFFER, GPU_MOST_ROWS)
+    step = max(16, min(most, buffer // max(1, columns)))
     return (slice(start, min(rows, start + step)) for start in range(0, rows, step))
 
 
@@ -72,7 +74,7 @@ def candidates(a: Tensor, b: Tensor, *, signed: bool, rows: int, columns: int) -
     lists = _Columns(len(b), kc, a)
     values, indices = [], []
     buffer = a.new_empty(0)
-    for part in blocks(len(a), len(b)):
+    for part in blocks(len(a), len(b), a.device):
         count = part.stop - part.start
         buffer = buffer if len(buffer) >= count else a.new_empty(count, len(b))
         block = torch.mm(a[part], b.T, out=buffer[:count])

@@ -195,7 +195,7 @@ class _Rest:
             return
         price = torch.from_numpy(prices.price).to(self.right.device)
         right = self.b.take(torch.from_numpy(self.columns)).unit(torch.float64) if len(found.cut) else self.right
-        for part in blocks(len(found.cut), len(self.columns)):
+        for part in blocks(len(found.cut), len(self.columns), self.left.device):
             rows = found.cut[part]
             block = self.a.exact(torch.from_numpy(self.rows[rows]).to(right.device)) @ right.T
             block = block if self.signed else block.abs_()
@@ -235,7 +235,7 @@ class _Rest:
         """The few nearest of some columns for each of some rows, as pairs."""
         i, j = [], []
         right = _some(self.right, columns)
-        for part in blocks(len(rows), len(columns)):
+        for part in blocks(len(rows), len(columns), self.left.device):
             block = _some(self.left, rows[part]) @ right.T
             block = block if self.signed else block.abs_()
             index = block.topk(min(NEIGHBOURS, len(columns)), dim=1).indices.cpu().numpy()

@@ -83,7 +83,7 @@ def suspects(
     for rows, columns in _open(prices, ruled, band, 2 * margin):
         i, j = (torch.from_numpy(part).to(a.device) for part in (rows, columns))
         right = b if len(columns) == len(b) else b[j]
-        for part in blocks(len(rows), len(columns)):
+        for part in blocks(len(rows), len(columns), a.device):
             here = i[part]
             block = a[here] @ right.T
             block = block if signed else block.abs_()
