@@ -1,8 +1,11 @@
 """Speed and memory of the core pass, as ratios within one run.
 
     python benchmarks/passes.py [--tokens 40000] [--threads 2] [--out benchmarks/passes.md]
+    python benchmarks/passes.py --device cuda --body 768x12 --latents 24576 --tokens 1000000
 
-Every figure is a ratio of CPU or wall time taken in one process on the same batches, model and SAEs. The
+Every figure is a ratio of times taken in one process on the same batches, model and SAEs: CPU seconds on a
+CPU, seconds by the clock on a GPU. `--body WIDTHxLAYERS` takes a GPT-2 of that size with random weights and a
+random TopK dictionary in place of the world's, since speed does not depend on what they know. The
 floor is a bare loop written here: the model's forward, the forward resumed from the hook with the SAE, and
 for each SAE its matrix products, on the same batches. Medians of `--repeats` interleaved rounds.
 """
@@ -53,23 +56,55 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", default="world")
     parser.add_argument("--sae", default="world:topk-mid")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--body", metavar="WIDTHxLAYERS", help="a GPT-2 of this size with random weights")
+    parser.add_argument("--latents", type=int, default=24_576, help="latents of its SAE")
     parser.add_argument("--out")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _setting(tokens: int, model_ref: str = "world", sae_ref: str = "world:topk-mid") -> tuple:
+def _machine(options: argparse.Namespace) -> str:
+    if options.device == "cpu":
+        return f"{options.threads} threads"
+    body = f"GPT-2 {options.body} and {options.latents:,} latents" if options.body else "the world"
+    return f"{torch.cuda.get_device_name()}, {body}"
+
+
+def _setting(tokens: int, model_ref: str, sae_ref: str, device: str) -> tuple:
     if model_ref == "world":
         from saebench.data.world import MODEL_DIR
 
         model_ref = str(MODEL_DIR)
-    model = sb.load_model(model_ref)
+    model = sb.load_model(model_ref, device=device)
     corpus = build_corpus("text", "world", TextSpec(source="world", tokens=tokens), model)
-    return model, corpus, sb.load_sae(sae_ref)
+    return model, corpus, sb.load_sae(sae_ref, device=device)
+
+
+def _made(tokens: int, body: str, latents: int, device: str) -> tuple:
+    """A GPT-2 with random weights that reads the world's words, and a random dictionary half-way up."""
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    from saebench.data.world import MODEL_DIR
+    from saebench.saes.nulls import random_dictionary
+
+    width, layers = (int(part) for part in body.split("x"))
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=width, n_layer=layers, n_head=width // 64, n_positions=1024)
+    words = AutoTokenizer.from_pretrained(MODEL_DIR)
+    model = sb.load_model(GPT2LMHeadModel(config), device=device, tokenizer=words)
+    corpus = build_corpus("text", "world", TextSpec(source="world", tokens=tokens), model)
+    hook = f"blocks.{layers // 2}.hook_resid_post"
+    run = model.forward(Batcher(corpus, model.device).batch(0, 64).tokens, [hook], final=False)
+    sae = random_dictionary(run.acts[hook].flatten(0, 1), 64, width=latents, hook=hook)
+    return model, corpus, sae.to(device=device)
 
 
 def _speed(options: argparse.Namespace) -> list[str]:
-    model, corpus, sae = _setting(options.tokens, options.model, options.sae)
+    if options.body:
+        model, corpus, sae = _made(options.tokens, options.body, options.latents, options.device)
+    else:
+        model, corpus, sae = _setting(options.tokens, options.model, options.sae, options.device)
     core = [m for m in sb.load_suite("core").metrics() if m.kind == "stream"]
     one = [m for m in core if m.name == "loss_recovered"]
     budget = token_budget(model.device, [sae])
@@ -86,14 +121,15 @@ def _speed(options: argparse.Namespace) -> list[str]:
         "floor, 1 SAE": lambda: _floor(model, corpus, sae, budget, saes=1),
         "floor, 4 SAEs": lambda: _floor(model, corpus, sae, budget, saes=4),
     }
-    seconds = _interleaved(work, options.repeats)
+    seconds = _interleaved(work, options.repeats, options.device)
     further = (seconds["core, 4 SAEs"] - seconds["core, 1 SAE"]) / (seconds["floor, 4 SAEs"] - seconds["floor, 1 SAE"])
-    rows = [
+    speed = options.tokens / seconds["core, 1 SAE"]
+    sys.stderr.write(f"{speed:,.0f} tokens a second with core on one SAE\n")
+    return [
         f"| core suite on one SAE over the bare loop | {seconds['core, 1 SAE'] / seconds['floor, 1 SAE']:.2f} | 1.3 |",
         f"| each further SAE over its own encode, decode and resumed forward | {further:.2f} | 1.3 |",
         f"| all stream metrics over one of them | {seconds['core, 1 SAE'] / seconds['one metric, 1 SAE']:.2f} | 1.25 |",
     ]
-    return rows
 
 
 def _fitted(model: object, sae: object, corpus: object, budget: int) -> Fit:
@@ -158,16 +194,22 @@ def _spliced(model: object, run: object, hook: str, batch: object, value: torch.
     return model.logits(model.resume(run, hook, patched)[batch.predicts]).log_softmax(-1)
 
 
-def _interleaved(work: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+def _interleaved(work: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, float]:
     """Median seconds of each piece of work, taken in turns so that a slow spell hits all alike."""
+    clock = time.process_time if device == "cpu" else _device_clock
     taken: dict[str, list[float]] = {name: [] for name in work}
     for round_ in range(repeats + 1):
         for name, job in work.items():
-            began = time.process_time()
+            began = clock()
             job()
             if round_:
-                taken[name].append(time.process_time() - began)
+                taken[name].append(clock() - began)
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _device_clock() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _memory(options: argparse.Namespace) -> str:
@@ -186,7 +228,7 @@ def _peak(tokens: int) -> float:
 
 
 def _memory_child(tokens: int) -> None:
-    model, corpus, sae = _setting(tokens)
+    model, corpus, sae = _setting(tokens, "world", "world:topk-mid", "cpu")
     metrics = [m for m in sb.load_suite("core").metrics() if m.kind == "stream"]
     budget = token_budget(model.device, [sae])
     _pass(model, corpus, [_task(sae, metrics, _fitted(model, sae, corpus, budget))], budget)
@@ -204,9 +246,8 @@ def _command() -> list[str]:
         )
         runs = [subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stderr for _ in range(5)]
         seconds = statistics.median(float(run.split()[0]) for run in runs)
-        lines.append(
-            f"| seconds of `saebench {' '.join(words)}` (imports torch: {runs[0].split()[1]}) | {seconds:.2f} s | 0.5 s |"
-        )
+        imports = f"imports torch: {runs[0].split()[1]}"
+        lines.append(f"| seconds of `saebench {' '.join(words)}` ({imports}) | {seconds:.2f} s | 0.5 s |")
     return lines
 
 
