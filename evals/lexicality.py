@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from saebench.inputs import Activity, TokenInfo
+from saebench.inputs import Activity, SampledLatents, Sampling, TokenInfo
 from saebench.metric import Array, Sums, Totals, metric
+
+from ._autointerp import SAMPLING, mean, means
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +75,28 @@ def _(f: Fields) -> Fields:
 @lexicality.value
 def _(s: Totals) -> Array:
     return s.value / s.latents
+
+
+@metric(version=1, unit="share of peaks", better="none", bounds=(0.0, 1.0), units="latents")
+def input_score(s: SampledLatents, *, lens: int = 20, sampling: Sampling = SAMPLING) -> Sums:
+    """Share of a latent's peak tokens that are among those its own direction promotes: near one for a token detector.
+
+    S_in: of the windows in which a latent fires most strongly, the share whose strongest token is among the `lens`
+    tokens with the highest logits of its decoder row through the final norm and the head (its logit lens). Mean over
+    latents. After Arad et al. 2025, SAEs Are Good for Steering, if You Select the Right Features (input score), on the
+    strongest windows of both halves of the documents.
+    """
+    d = s.of(sampling)
+    promoted = d.logit_lens([one.latent for one in d.latents], lens)
+    shares: list[float | None] = []
+    for one, tokens in zip(d.latents, promoted, strict=True):
+        peaks = [peak for half in (one.shown, one.held_out) for (peak,) in half.top.peaks(0)]
+        own = set(tokens.tolist())
+        shares.append(sum(peak in own for peak in peaks) / len(peaks) if peaks else None)
+    return means(shares, {"": lambda share: share}, d.notes)
+
+
+input_score.value(mean)
 
 
 def _entropy(counts: np.ndarray) -> np.ndarray:

@@ -70,7 +70,7 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
     model, dataset = cells[0].model, cells[0].data
     assert dataset is not None
     for own, task in zip(groups, tasks, strict=True):
-        task.collectors = items.collectors(task, dataset.corpus)
+        task.collectors = items.collectors(task, dataset, cells[0].seed)
         task.pairs = next((cell.pairs for cell in own if cell.pairs), None)
     company = agreement.attach(tasks)
     budget = token_budget(model.device, [task.sae for task in tasks])
@@ -87,7 +87,8 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
     )
     if stream.wanted:
         stream.run()
-    shared = items.Shared(model, dataset, stream.means, stream.budget, [task.sae for task in tasks])
+    saes = [task.sae for task in tasks]
+    shared = items.Shared(model, dataset, stream.means, stream.budget, saes, cells[0].judge, cells[0].seed)
     for own, task in zip(groups, tasks, strict=True):
         _items(task, shared)
         yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))

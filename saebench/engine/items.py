@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from saebench.engine.judged import all_drawn
+from saebench.engine.judged import collectors as contexts
 from saebench.engine.pooling import Collector, Density, Means, Picked, Pool
 from saebench.inputs import (
     Activations,
     EntityCodes,
     EntityModel,
+    JudgedLatents,
     LabelledCodes,
     LabelledEffects,
     LastTokenCodes,
     PooledCodes,
     QuestionRuns,
+    SampledLatents,
     SeedCodes,
     WordCodes,
 )
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
     from saebench.data.datasets import Dataset
     from saebench.engine.stream import Task
+    from saebench.judges.protocol import Judge
     from saebench.metric import Metric
     from saebench.models import Subject
     from saebench.saes import SparseCoder
@@ -42,16 +47,16 @@ def document_lengths(corpus: Corpus) -> np.ndarray:
     return np.bincount(owner, minlength=int(corpus.documents[-1]) + 1)
 
 
-def collectors(task: Task, corpus: Corpus) -> dict[str, Collector]:
+def collectors(task: Task, data: Dataset, seed: int) -> dict[str, Collector]:
     """What one SAE's metrics need collected in a pass."""
-    lengths = document_lengths(corpus)
+    lengths = document_lengths(data.corpus)
     ways = {how for metric in task.metrics for how in _poolings(metric)}
     if not task.sae.normalised and "effect" in ways:
         ways = ways - {"effect"} | {"mean"}
     made: dict[str, Collector] = {how: Pool(how, lengths, task.sae.d_sae) for how in sorted(ways)}
     if any(task.wants(kind) for kind in (WordCodes, EntityCodes)):
         made["picked"] = Picked()
-    return made
+    return made | contexts(task, data, seed)
 
 
 def means(tasks: Iterable[Task], corpus: Corpus, model: Subject) -> dict[str, list[Means]]:
@@ -94,8 +99,11 @@ class Shared:
         pooled: Mapping[str, Sequence[Means]],
         budget: int,
         saes: Sequence[SparseCoder],
+        judge: Judge,
+        seed: int,
     ) -> None:
         self.model, self.data, self.budget, self._saes = model, data, budget, saes
+        self.judge, self.seed = judge, seed
         self._activations = {
             hook: Activations({part.how: part.pooled() for part in parts}) for hook, parts in pooled.items()
         }
@@ -180,6 +188,9 @@ def inputs(task: Task, shared: Shared) -> dict[type, Any]:
         made[SeedCodes] = seed_codes(task, task.pairs)
     if kinds & {WordCodes, EntityCodes}:
         made |= _picked(task, shared, kinds)
+    if kinds & {SampledLatents, JudgedLatents}:
+        drawn = all_drawn(task, shared.model, data, shared.judge, shared.seed)
+        made |= {kind: kind(drawn) for kind in (SampledLatents, JudgedLatents)}
     if QuestionRuns in kinds:
         from saebench.engine.answers import question_runs
 

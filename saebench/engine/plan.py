@@ -10,12 +10,14 @@ from saebench.engine.groups import pairs_of
 from saebench.engine.rows import Cell
 from saebench.errors import UserError, nearest, unknown
 from saebench.inputs import Losses, OtherCodes, SeedCodes, SeedGroup, SeedPairs
+from saebench.judges.ngram import NGramJudge
 from saebench.metric import Metric
 from saebench.results import Row
 
 if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
     from saebench.engine.references import Fitting
+    from saebench.judges.protocol import Judge
     from saebench.models import Subject
     from saebench.saes import SparseCoder
     from saebench.suite import Suite
@@ -89,6 +91,7 @@ def make_plan(
     failures: Sequence[Failure] = (),
     fitting: Fitting | None = None,
     groups: Sequence[SeedGroup] = (),
+    judge: Judge | None = None,
 ) -> Plan:
     """Lay out the cells of every SAE and metric, leaving out those that are finished.
 
@@ -98,6 +101,7 @@ def make_plan(
         fitting: Text that is not scored, for what metrics fit beforehand.
         groups: Seed groups, for metrics that ask for one.
         finished: Rows by signature of the cells that need not run again.
+        judge: Who explains and scores latents; the judge for no network if None.
     """
     plan = Plan(model, suite, list(metrics), failures=list(failures), groups=list(groups))
     for sae in saes:
@@ -108,7 +112,9 @@ def make_plan(
                 plan.unreadable.append(Cell(sae, metric, model, None, suite.name, seed, problem=given))
                 continue
             seeds = pairs if GROUPED & set(metric.inputs.values()) else None
-            cell = Cell(sae, metric, model, given, suite.name, seed, fitting=fitting, pairs=seeds)
+            cell = Cell(
+                sae, metric, model, given, suite.name, seed, fitting=fitting, pairs=seeds, judge=judge or NGramJudge()
+            )
             done = finished.get(cell.signature)
             if done:
                 plan.cached += done

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from saebench.engine.accumulate import Tally, closed
-from saebench.inputs import FITTED, TokenLabels
+from saebench.inputs import FITTED, JudgedLatents, TokenLabels
+from saebench.judges.ngram import NGramJudge
 from saebench.metric import Metric
 from saebench.results import Row, bootstrap, provenance
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
     from saebench.engine.references import Fitting
     from saebench.inputs import SeedPairs
+    from saebench.judges.protocol import Judge
     from saebench.models import Subject
     from saebench.saes import SparseCoder
 
@@ -36,6 +38,7 @@ class Cell:
         problem: Why its data could not be read, if it could not.
         fitting: Text that is not scored, for what a metric fits beforehand.
         pairs: The seed group of the SAE, where its metric asks for one.
+        judge: Who explains and scores latents.
     """
 
     sae: SparseCoder
@@ -47,11 +50,17 @@ class Cell:
     problem: str = ""
     fitting: Fitting | None = None
     pairs: SeedPairs | None = None
+    judge: Judge = field(default_factory=NGramJudge)
 
     @property
     def fits(self) -> bool:
         """Whether its metric needs something fitted to other text."""
         return bool(FITTED & set(self.metric.inputs.values()))
+
+    @property
+    def judged(self) -> bool:
+        """Whether its numbers depend on the run's judge."""
+        return JudgedLatents in self.metric.inputs.values()
 
     @property
     def fit_warnings(self) -> list[str]:
@@ -91,6 +100,8 @@ class Cell:
             parts.append(f"labels:{'of the data' if corpus.marks is not None else 'of strings'}")
         if self.pairs:
             parts.append(f"group:{self.pairs.whole.identity if self.pairs.whole else 'none'}")
+        if self.judged:
+            parts.append("judge:" + ",".join(f"{k}={v}" for k, v in sorted(self.judge.signature().items())))
         if self.problem:
             parts.append(f"data:{self.metric.data}|not read")
         if corpus is not None:
@@ -168,7 +179,7 @@ class Cell:
             "better": metric.better,
             "bounds": metric.bounds,
             "signature": self.signature,
-            "settings": dict(metric.settings),
+            "settings": {**metric.settings, **({"judge": self.judge.name} if self.judged else {})},
             "suite": self.suite,
             "seed": self.seed,
             "dtype": self.dtype,

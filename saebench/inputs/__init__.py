@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from saebench.inputs.activity import Activity
+from saebench.inputs.contexts import Half, Kept, LatentContexts, Sampling
 from saebench.inputs.entities import EntityCodes, EntityModel
 from saebench.inputs.error_model import ErrorModel
+from saebench.inputs.judged import DrawnLatents, JudgedLatents, SampledLatents
 from saebench.inputs.labelled import Activations, LabelledCodes, LabelledEffects, LastTokenCodes
 from saebench.inputs.losses import Losses
 from saebench.inputs.other import OtherCodes
@@ -26,12 +28,17 @@ __all__ = [
     "Activations",
     "Activity",
     "CodeMoments",
+    "DrawnLatents",
     "EntityCodes",
     "EntityModel",
     "ErrorModel",
+    "Half",
+    "JudgedLatents",
+    "Kept",
     "LabelledCodes",
     "LabelledEffects",
     "LastTokenCodes",
+    "LatentContexts",
     "Losses",
     "OtherCodes",
     "PooledCodes",
@@ -39,6 +46,8 @@ __all__ = [
     "RandomActivity",
     "RandomReconstruction",
     "Reconstruction",
+    "SampledLatents",
+    "Sampling",
     "SeedCodes",
     "SeedGroup",
     "SeedPairs",
