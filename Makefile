@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-gpu lint clean
 
 demo: .venv/installed
 	$(BIN)/saebench run demo --out runs/demo
@@ -14,6 +14,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-gpu: .venv/installed
+	SAEBENCH_GPU=1 $(BIN)/python -m pytest tests/test_gpu.py
 
 lint: .venv/installed
 	$(BIN)/ruff check saebench evals tests benchmarks

@@ -86,11 +86,14 @@ def accuracies(s: Totals, prefix: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chosen(s: Totals, side: str) -> np.ndarray:
-    """Accuracy on one half under the setting that the other half chooses; 1 where it chooses none."""
+    """Accuracy on one half under the setting that the other half chooses; 1 where it chooses none.
+
+    Of settings that differ by the rounding of sums alone the first is chosen.
+    """
     import numpy as np
 
     forget, allowed = accuracies(s, "choose_")
-    best = np.where(allowed, forget, np.inf).argmin(-1)[..., None]
+    best = np.where(allowed, forget.round(9), np.inf).argmin(-1)[..., None]
     there = _all(s, f"score_{side}")
     accuracy = np.take_along_axis(there / _count(s, f"score_{side}_n"), best, -1)[..., 0]
     unasked = np.isnan(forget).any(-1) | np.isnan(accuracy)

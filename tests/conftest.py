@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from saebench import registry
 from tests.helpers.toys import tiny_llama
+
+if "SAEBENCH_GPU" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # "auto" is then the CPU; `make test-gpu` sets the variable
 
 
 @pytest.fixture(autouse=True)

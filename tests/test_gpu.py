@@ -11,7 +11,7 @@ import torch
 
 import saebench as sb
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device, or not asked for: make test-gpu")
 
 SAES = ("world:topk-mid", "world:gated-mid", "world:jumprelu-mid", "world:transcoder-mid")
 TEXT = {"source": "world", "tokens": 8000, "context": 128}

@@ -34,9 +34,11 @@ def accuracy(logits: np.ndarray, label: np.ndarray) -> Score:
 def auroc(logits: np.ndarray, label: np.ndarray) -> Score:
     """Chance that a positive item has higher log-odds than a negative one, ties counting half.
 
-    Influences are DeLong's placements (DeLong, DeLong and Clarke-Pearson 1988).
+    Influences are DeLong's placements (DeLong, DeLong and Clarke-Pearson 1988). Log-odds that differ by rounding
+    alone are ties: texts with equal codes must count half on every machine.
     """
     inside = label == 1
+    logits = _settled(logits)
     positive, negative = logits[inside], logits[~inside]
     above = _placements(positive, negative)
     below = 1 - _placements(negative, positive)
@@ -60,6 +62,12 @@ def weighted_f1(logits: np.ndarray, label: np.ndarray) -> Score:
     value = share * yes.value + (1 - share) * no.value
     influence = share * yes.influence + (1 - share) * no.influence + (true - share) * (yes.value - no.value)
     return Score(value, influence)
+
+
+def _settled(logits: np.ndarray) -> np.ndarray:
+    """Values rounded to a billionth of the largest."""
+    largest = np.abs(logits).max(initial=0.0)
+    return np.round(logits / largest, 9) if largest > 0 and np.isfinite(largest) else logits
 
 
 def _f1(said: np.ndarray, true: np.ndarray) -> Score:
