@@ -71,6 +71,7 @@ def _include(paths: tuple[str, ...]) -> None:
 @click.option(
     "--repeats", type=int, help="Seeds to score with, for each metric's reseed noise; instead of the suite's."
 )
+@click.option("--judge", help="Who explains latents: ngram (no network), openai:MODEL; instead of the suite's.")
 @click.option("--executor", default="local", show_default=True)
 @click.option("--only-cached", is_flag=True, help="Show what the folder holds; run nothing.")
 @click.option("--offline", is_flag=True, help="Refuse what needs a network.")
@@ -136,7 +137,7 @@ def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], 
     from saebench.engine.evaluate import prepare
     from saebench.results import Store
 
-    names = ("model", "data", "metrics", "groups", "hook", "device", "dtype", "seed", "offline")
+    names = ("model", "data", "metrics", "groups", "hook", "device", "dtype", "seed", "judge", "offline")
     kept = {name: given[name] for name in names}
     repeats = given["repeats"] or suite.repeats
     plan = prepare(saes, suite, store=Store(place) if place.exists() else None, **kept).describe()
@@ -152,12 +153,22 @@ def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], 
     for group in plan["groups"]:
         notes = f" ({'; '.join(group['notes'])})" if group["notes"] else ""
         click.echo(f"group {group['name']}: {', '.join(group['saes'])}{notes}")
+    if judge := plan["judge"]:
+        click.echo(_judge_line(judge))
     for one in plan["passes"]:
         click.echo(
             f"pass over {one['data']}: {one['tokens']:,} tokens in {one['rows']:,} rows; {one['forwards']} forward, "
             f"{one['resumed_forwards']} resumed, {len(one['saes'])} SAEs, {len(one['metrics'])} metrics; "
             f"about {one['minutes']:.1f} min, {one['memory_gb']:.1f} GB"
         )
+
+
+def _judge_line(judge: dict[str, Any]) -> str:
+    """What the judge of a plan is expected to cost."""
+    if judge["calls"] is None:
+        return f"judge {judge['name']}: costs nothing"
+    money = "price not given" if judge["money"] is None else f"{judge['money']:.2f} in the currency of its prices"
+    return f"judge {judge['name']}: about {judge['calls']:,} calls, {judge['tokens']:,} tokens; {money}"
 
 
 def _pairs(data: tuple[str, ...]) -> dict[str, str]:

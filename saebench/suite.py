@@ -10,6 +10,7 @@ data:
 groups: {seeds: [a/seed0, a/seed1, a/seed2]}   # SAEs that differ in their seed alone; scored as well
 references: {null: "null:random-32", baseline: "baseline:pca-32"}
 seed: 0
+judge: ngram               # who explains latents, or with settings: {"openai:MODEL": {budget_calls: 500}}
 repeats: 1                 # seeds to score with, from `seed` upwards: more than one gives each metric its reseed noise
 """
 
@@ -97,6 +98,9 @@ class Suite(BaseModel):
     model: str | None = None
     sae: list[str] = Field(default_factory=list)
     groups: dict[str, GroupSpec] = Field(default_factory=dict)
+    judge: str | dict[str, dict[str, Any] | None] = Field(
+        default="ngram", description="who explains and scores latents"
+    )
     seed: int = 0
     repeats: int = Field(default=1, ge=1, description="seeds to score with, from `seed` upwards")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
 from saebench.engine import groups as seed_groups
+from saebench.engine.judged import chosen_judge
 from saebench.engine.plan import GROUPED, Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
@@ -40,6 +41,7 @@ def evaluate(
     dtype: str = "auto",
     seed: int | None = None,
     repeats: int | None = None,
+    judge: Any = None,
     executor: str = "local",
     offline: bool = False,
     only_cached: bool = False,
@@ -64,6 +66,8 @@ def evaluate(
         repeats: Seeds to score with, from `seed` upwards, instead of the suite's. More than one gives each metric
             its reseed noise (`noise` and `mdd` of the frame): how far it moves on the same SAE with its own
             randomness alone. Everything else is read and run again as it was.
+        judge: Who explains and scores latents, instead of the suite's: `ngram` (no network), `openai:MODEL`, one of
+            these with settings (`{"openai:MODEL": {"budget_calls": 500}}`), or a `Judge`.
         executor: Where units of work run; "local" is this process.
         offline: Refuse what needs a network.
         only_cached: Return what `out` holds and run nothing.
@@ -98,6 +102,7 @@ def evaluate(
             device=device,
             dtype=dtype,
             seed=again,
+            judge=judge,
             offline=offline,
         )
         progress.planned(plan)
@@ -123,6 +128,7 @@ def prepare(
     device: str = "auto",
     dtype: str = "auto",
     seed: int | None = None,
+    judge: Any = None,
     offline: bool = False,
 ) -> Plan:
     """Load what was asked for and lay out the plan; nothing is run yet."""
@@ -132,6 +138,7 @@ def prepare(
     given = [*(own or suite.sae), *seed_groups.members(suite.groups)]
     seed = suite.seed if seed is None else seed
     wanted = chosen_metrics(suite, metrics)
+    asked = chosen_judge(suite.judge if judge is None else judge)
     sources = chosen_data(suite, data, wanted)
     if offline:
         _refuse_missing(suite, sources, model, given if own else [])
@@ -163,6 +170,7 @@ def prepare(
         failures=failures,
         fitting=text,
         groups=_groups(suite, scored, failures, hook=hook, offline=offline) if grouped or suite.groups else [],
+        judge=asked,
     )
 
 

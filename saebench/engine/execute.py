@@ -33,6 +33,9 @@ LATENT_ROOM = {"cpu": 2**27, "cuda": 2**30}
 
 def run(plan: Plan, *, partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
     """Yield the rows of the plan, one SAE at a time."""
+    for judge in {id(cell.judge): cell.judge for cell in plan.cells if cell.judged}.values():
+        if hasattr(judge, "check"):
+            judge.check()  # pyright: ignore[reportAttributeAccessIssue]
     for failure in plan.failures:
         yield _not_loaded(plan, failure)
     for cell in plan.unreadable:
@@ -159,7 +162,7 @@ def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> li
         for row in cell.rows(
             tally,
             shared,
-            warnings=[*warnings, *cell.fit_warnings, *cell.group_warnings, *cell.data_warnings],
+            warnings=[*warnings, *cell.fit_warnings, *cell.group_warnings, *cell.data_warnings, *cell.judge_warnings],
             seconds=seconds,
         )
     ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from saebench.data.draws import uniforms
 from saebench.data.pieces import Pieces
 from saebench.engine.contexts import Contexts, candidates, neighbours, ranks
 from saebench.engine.contexts_windows import Windows
+from saebench.errors import UserError
 from saebench.inputs import DrawnLatents, Half, Kept, LatentContexts, SampledLatents, Sampling
 from saebench.judges.ngram import NGramJudge
 from saebench.judges.protocol import Context, Judge
@@ -29,6 +30,22 @@ GROUPS = 10
 """Groups of equal size by density, from each of which an equal share of the latents is drawn."""
 _TEXTS = 2**16
 _LENS_ROWS = 256
+
+
+def chosen_judge(given: str | Mapping[str, Mapping[str, Any]] | Judge) -> Judge:
+    """The judge that is meant: by reference, by reference with settings (`{"openai:MODEL": {...}}`), or as it is.
+
+    Raises:
+        UserError: There is no such judge or setting, or it cannot be asked as things are (no key, no address).
+    """
+    from saebench.judges.select import judge
+
+    if isinstance(given, Mapping):
+        if len(given) != 1:
+            raise UserError(f"The judge is one reference with its settings, such as ngram: {{}} (got {dict(given)!r}).")
+        ((name, settings),) = given.items()
+        return judge(name, **(settings or {}))
+    return judge(given) if isinstance(given, str) else given
 
 
 def sampling(metric: Metric) -> Sampling | None:
@@ -49,7 +66,7 @@ def collector(
 ) -> Contexts:
     """A collector of one sampling's candidates, or of the latents given."""
     own = candidates(s, sae.d_sae, seed) if latents is None else np.array(latents, dtype=np.int64)
-    return Contexts(_windows(data, s, seed), s, own, neighbours(sae, own, s.near), sae.d_sae)
+    return Contexts(windows_of(data, s, seed), s, own, neighbours(sae, own, s.near), sae.d_sae)
 
 
 def all_drawn(task: Task, model: Subject, data: Dataset, judge: Judge, seed: int) -> dict[Sampling, DrawnLatents]:
@@ -157,7 +174,8 @@ class _Builder:
         return Context(tokens, tuple(acts[: len(tokens)].tolist()), int(self._windows.document[window]), stratum)
 
 
-def _windows(data: Dataset, s: Sampling, seed: int) -> Windows:
+def windows_of(data: Dataset, s: Sampling, seed: int) -> Windows:
+    """The windows of a corpus, made once a run."""
     key = f"windows {s.window} {s.pool} {seed}"
     if key not in data.memo:
         data.memo[key] = Windows(data.corpus, s.window, seed, s.pool)

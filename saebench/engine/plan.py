@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from saebench.engine.groups import pairs_of
+from saebench.engine.judge_cost import cost
 from saebench.engine.rows import Cell
 from saebench.errors import UserError, nearest, unknown
 from saebench.inputs import Losses, OtherCodes, SeedCodes, SeedGroup, SeedPairs
@@ -75,6 +76,7 @@ class Plan:
             "unreadable": sorted({f"{cell.metric.data}: {cell.problem}" for cell in self.unreadable}),
             "failed_to_load": [{"sae": f.name, "reason": f.reason} for f in self.failures],
             "groups": [{"name": g.name, "saes": list(g.names), "notes": list(g.notes)} for g in self.groups],
+            "judge": cost(self.cells),
             "passes": [_pass(name, cells) for name, cells in self.passes().items()],
         }
 

@@ -63,6 +63,11 @@ class Cell:
         return JudgedLatents in self.metric.inputs.values()
 
     @property
+    def judge_warnings(self) -> list[str]:
+        """What is to be said of how the judge was asked."""
+        return list(getattr(self.judge, "notes", ())) if self.judged else []
+
+    @property
     def fit_warnings(self) -> list[str]:
         """What is to be said of the text that something was fitted to."""
         return [self.fitting.warning] if self.fits and self.fitting and self.fitting.warning else []
