@@ -16,7 +16,7 @@ ALLOWED = {
     "metric": {"errors", "inputs"},
     "devices": {"errors"},
     "models": {"errors", "devices", "data"},
-    "saes": {"errors", "devices", "data"},
+    "saes": {"errors", "devices", "data", "yamlfile"},
     "data": {"errors", "models", "saes", "suite"},
     "inputs": {"errors", "matching", "metric", "saes"},
     "matching": {"errors", "saes"},

@@ -96,6 +96,20 @@ class TopK(Coder):
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
+class GroupMax(Coder):
+    """f = relu of the largest of x W_enc + b_enc in each of k equal groups of latents, so at most k fire (sparsify)."""
+
+    k: int
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`."""
+        pre = _linear(x, self.W_enc, self.b_enc)
+        best = pre.unflatten(-1, (self.k, -1)).max(-1)
+        first = torch.arange(0, self.d_sae, self.d_sae // self.k, device=pre.device)
+        return Codes.from_topk(best.values.relu(), first + best.indices, self.d_sae)
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
 class AbsTopK(Coder):
     """f = the k entries of x W_enc + b_enc of largest magnitude, signs kept (arXiv 2510.00404)."""
 

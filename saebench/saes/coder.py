@@ -71,6 +71,11 @@ class Coder:
         """Number of latents, F."""
         return self.W_dec.shape[0]
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape that each tensor must have, given those of `W_enc` and `W_dec`; a vector over latents if not named."""
+        return {"W_dec": (self.d_sae, self.d_out), "W_enc": (self.d_in, self.d_sae), "b_dec": (self.d_out,),
+                "W_skip": (self.d_out, self.d_in)}  # fmt: skip
+
     @property
     def normalised(self) -> bool:
         """Each token is rescaled before encoding and back after decoding."""

@@ -33,13 +33,29 @@ class Format:
 
 def formats() -> dict[str, Format]:
     """Known formats by name: the built-in ones and those of installed packages."""
-    from saebench.saes import saelens
-
-    known = {saelens.FORMAT.name: saelens.FORMAT}
+    known = {kind.name: kind for kind in _built_in()}
     for entry in importlib.metadata.entry_points(group=GROUP):
         if entry.name not in known:
             known[entry.name] = entry.load()
     return known
+
+
+def _built_in() -> list[Format]:
+    from saebench.saes import (
+        dictionary_learning,
+        gemma_scope,
+        linear_layers,
+        llama_scope,
+        openai_sae,
+        plain,
+        saelens,
+        sparsify,
+    )  # fmt: skip
+
+    return [
+        saelens.FORMAT, dictionary_learning.FORMAT, sparsify.FORMAT, gemma_scope.FIRST, gemma_scope.SECOND,
+        llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, *linear_layers.FORMATS, plain.FORMAT,
+    ]  # fmt: skip
 
 
 def load_path(path: Path) -> SparseCoder:
@@ -52,26 +68,45 @@ def load_path(path: Path) -> SparseCoder:
         raise UserError(f"There is no SAE at {path}: no such file or directory.")
     known = formats()
     matches = [kind for kind in known.values() if kind.detect(path)]
-    if len(matches) > 1:
+    described = [kind for kind in matches if kind.name == "plain"]
+    if len(matches) > 1 and not described:
         names = " and ".join(kind.name for kind in matches)
-        raise UserError(f"{path} looks like {names} at once. Keep the files of one format in it.")
-    if matches:
-        return matches[0].load(path)
-    raise _nothing(path, known)
+        raise UserError(f"{path} looks like {names} at once. Keep the files of one format in it, or name one file.")
+    if not matches:
+        raise _nothing(path, known)
+    kind = (described or matches)[0]
+    coder = kind.load(path)
+    coder.metadata.setdefault("format", kind.name)
+    return coder
 
 
 def _nothing(path: Path, known: dict[str, Format]) -> UserError:
-    from saebench.saes.files import PICKLED, read_pickle
+    from saebench.saes.checkpoint import explain, weight_files
 
     wanted = "; ".join(f"{kind.looks_for} ({kind.name})" for kind in known.values())
+    explain(path)  # says so when the pickle would run code, or the file is damaged
+    how = "Describe it in a saebench.yaml beside it (docs/formats.md)."
     if path.is_file():
-        if path.suffix in PICKLED:
-            read_pickle(path)  # says so when the pickle would run code
-        return UserError(f"{path} is no SAE in a known format. Looked for: {wanted}.")
-    inside = sorted(entry.name for entry in path.iterdir())
-    nested = [name for name in inside if (path / name).is_dir() and any(
-        kind.detect(path / name) for kind in known.values())]  # fmt: skip
+        return UserError(f"{path} is no SAE in a known format. {how} Looked for: {wanted}.")
+    nested = _nested(path, known)
     if nested:
-        return UserError(f"{path} holds several SAEs, not one. Name one of them, such as {path / nested[0]}.")
+        named = ", ".join(str(one.relative_to(path)) for one in nested[:8]) + (" ..." if len(nested) > 8 else "")
+        return UserError(
+            f"{path} holds several SAEs, not one. Name one of them, such as {path / nested[0].relative_to(path)}. "
+            f"There are: {named}."
+        )
+    inside = sorted(entry.name for entry in path.iterdir())
     listed = ", ".join(inside[:8]) + (" ..." if len(inside) > 8 else "") or "nothing"
-    return UserError(f"{path} holds no SAE in a known format. Looked for: {wanted}. Found: {listed}.")
+    found = f"{how} " if weight_files(path) else ""
+    return UserError(f"{path} holds no SAE in a known format. {found}Looked for: {wanted}. Found: {listed}.")
+
+
+def _nested(path: Path, known: dict[str, Format], depth: int = 3) -> list[Path]:
+    """Folders below, down to some depth, that hold a SAE each."""
+    found: list[Path] = []
+    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+        if any(kind.detect(folder) for kind in known.values()):
+            found.append(folder)
+        elif depth > 1:
+            found += _nested(folder, known, depth - 1)
+    return found

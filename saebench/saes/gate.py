@@ -39,9 +39,9 @@ def check_shapes(coder: Coder, where: str) -> None:
     if coder.W_dec.ndim != 2:
         raise UserError(f"{where}: 'W_dec' must be [latents, width], found shape {list(coder.W_dec.shape)}.")
     latents, d_out, d_in = coder.d_sae, coder.d_out, coder.d_in
-    wanted = {"b_dec": (d_out,), "W_enc": (d_in, latents), "W_skip": (d_out, d_in)}
+    wanted = coder.shapes()
     for name, tensor in coder.tensors().items():
-        shape = wanted.get(name, (latents,)) if name != "W_dec" else (latents, d_out)
+        shape = wanted.get(name, (latents,))
         if tuple(tensor.shape) != shape:
             raise UserError(
                 f"{where}: {name!r} has shape {list(tensor.shape)}, but the other tensors ask for "

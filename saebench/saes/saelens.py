@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import AbsTopK, JumpReLU, TopK
+from saebench.saes.building import single
 from saebench.saes.coder import Coder
 from saebench.saes.files import first_line, read_json, read_tensors
 from saebench.saes.formats import Format
@@ -79,7 +80,7 @@ def build(
     architecture = config["architecture"]
     if architecture not in CLASSES:
         raise not_supported(architecture, where)
-    weights = {name: _single(t) for name, t in tensors.items()}
+    weights = {name: single(t) for name, t in tensors.items()}
     check_declared(config, weights, where)
     rescaled = bool(config.get("rescale_acts_by_decoder_norm"))
     weights = _prepare(weights, config, where, rescaled=rescaled)
@@ -100,12 +101,6 @@ def build(
         metadata=facts(config),
     )
     return admit(coder, where)
-
-
-def _single(tensor: Tensor) -> Tensor:
-    """A detached tensor in single precision at least."""
-    tensor = tensor.detach()
-    return tensor.float() if tensor.element_size() < 4 else tensor
 
 
 def _prepare(weights: dict[str, Tensor], config: Mapping[str, Any], where: str, *, rescaled: bool) -> dict[str, Tensor]:

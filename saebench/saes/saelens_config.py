@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import AbsTopK, Gated, JumpReLU, ReLU, TopK
+from saebench.saes.building import check_sizes
 from saebench.saes.coder import Coder
 
 CLASSES: dict[str, type[Coder]] = {
@@ -74,10 +75,7 @@ def check_declared(config: Mapping[str, Any], weights: Mapping[str, Tensor], whe
     for name, low, high in (("W_enc", "d_in", "d_sae"), ("W_dec", "d_sae", "d_out")):
         if name in weights and weights[name].ndim == 2:
             found[low], found[high] = weights[name].shape
-    for key, size in found.items():
-        declared = config.get(key)
-        if declared is not None and int(declared) != size:
-            raise UserError(f"{where}: the configuration says {key} is {declared}, but its tensors have {size}.")
+    check_sizes(config, found, where)
 
 
 def whole(k: Any, where: str) -> int:

@@ -1,0 +1,77 @@
+"""From the tensors of a checkpoint, under their own names, to a checked coder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from saebench.errors import UserError
+
+
+def single(tensor: Tensor) -> Tensor:
+    """A detached tensor in single precision at least."""
+    tensor = tensor.detach()
+    return tensor.float() if tensor.element_size() < 4 else tensor
+
+
+def renamed(
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    where: str,
+    *,
+    transposed: Collection[str] = (),
+    ignored: Collection[str] = (),
+) -> dict[str, Any]:
+    """The tensors of a checkpoint under the names of a coder's fields.
+
+    Args:
+        tensors: By their own names.
+        names: Their own names by ours.
+        where: What to call the checkpoint in an error.
+        transposed: Our names of those that are stored the other way round.
+        ignored: Own names that may be there and change nothing.
+
+    Raises:
+        UserError: One is missing, or one is there that this format does not have, whose part is unknown.
+    """
+    for own in names.values():
+        if own not in tensors:
+            raise UserError(f"{where}: the tensor {own!r} is missing among {_listed(tensors)}.")
+    known = {*names.values(), *ignored}
+    strange = [own for own in tensors if own not in known]
+    if strange:
+        raise UserError(
+            f"{where}: holds a tensor {strange[0]!r} that this format does not have, so its equations are not those "
+            "that are known. Describe it in a saebench.yaml beside it, or register a loader (docs/formats.md)."
+        )
+    found = {ours: single(tensors[own]) for ours, own in names.items()}
+    return {ours: t.T.contiguous() if ours in transposed and t.ndim == 2 else t for ours, t in found.items()}
+
+
+def check_sizes(declared: Mapping[str, Any], found: Mapping[str, int], where: str) -> None:
+    """Refuse a configuration whose sizes are not those of the tensors.
+
+    Args:
+        declared: Sizes by the configuration's keys; None where it does not say.
+        found: Sizes of the tensors by the same keys.
+        where: What to call the checkpoint in an error.
+
+    Raises:
+        UserError: Names the key and both sizes.
+    """
+    for key, size in found.items():
+        told = declared.get(key)
+        if told is not None and int(told) != size:
+            raise UserError(f"{where}: the configuration says {key} is {told}, but its tensors have {size}.")
+
+
+def scalar(tensor: Tensor | None, default: Any = None) -> Any:
+    """The number in a tensor of one entry."""
+    return default if tensor is None else tensor.reshape(-1)[0].item()
+
+
+def _listed(tensors: Mapping[str, Tensor]) -> str:
+    names = sorted(tensors)
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

@@ -1,0 +1,179 @@
+"""Checkpoints of dictionary_learning (saprmarks), which SAEBench trained with: `ae.pt` beside `config.json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from saebench.errors import UserError, unknown
+from saebench.saes.architectures import Gated, JumpReLU, ReLU, TopK
+from saebench.saes.building import check_sizes, renamed, scalar
+from saebench.saes.checkpoint import Checkpoint, by_contents
+from saebench.saes.coder import Coder
+from saebench.saes.gate import admit
+from saebench.saes.saelens_config import whole
+
+_LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"}
+_PLAIN = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one class of the library keeps its weights, and what its forward does."""
+
+    kind: type[Coder]
+    architecture: str
+    names: Mapping[str, str]
+    centred: bool = True
+    ignored: tuple[str, ...] = ()
+    transposed: tuple[str, ...] = field(default=("W_enc", "W_dec"))
+
+
+CLASSES = {
+    "AutoEncoder": Layout(ReLU, "standard", {**_LINEAR, "b_dec": "bias"}),
+    "AutoEncoderNew": Layout(ReLU, "standard", {**_LINEAR, "b_dec": "decoder.bias"}, centred=False),
+    "GatedAutoEncoder": Layout(
+        Gated, "gated",
+        {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_dec": "decoder_bias",
+         "b_gate": "gate_bias", "r_mag": "r_mag", "b_mag": "mag_bias"},
+    ),
+    "AutoEncoderTopK": Layout(TopK, "topk", {**_LINEAR, "b_dec": "b_dec"}, ignored=("k", "threshold")),
+    "BatchTopKSAE": Layout(
+        JumpReLU, "batchtopk", {**_LINEAR, "b_dec": "b_dec", "threshold": "threshold"}, ignored=("k",)
+    ),
+    "MatryoshkaBatchTopKSAE": Layout(
+        JumpReLU, "matryoshka_batchtopk", {**_PLAIN, "threshold": "threshold"},
+        ignored=("k", "group_sizes"), transposed=(),
+    ),
+    "JumpReluAutoEncoder": Layout(
+        JumpReLU, "jumprelu", {**_PLAIN, "threshold": "threshold"}, centred=False, transposed=()
+    ),
+}  # fmt: skip
+"""Classes of the library by the name that `dict_class` gives. JumpReluAutoEncoder and AutoEncoderNew do not
+subtract the decoder's bias from their input; the two of them apart, all do."""
+
+_SIGNS = {
+    "AutoEncoder": {"bias", "encoder.weight", "encoder.bias", "decoder.weight"},
+    "GatedAutoEncoder": {"decoder_bias", "gate_bias", "mag_bias", "r_mag"},
+    "MatryoshkaBatchTopKSAE": {"W_enc", "W_dec", "group_sizes", "threshold"},
+}
+"""Tensors by which a class is known without a configuration."""
+
+_EITHER = {"b_dec", "k", "threshold", "encoder.weight", "encoder.bias", "decoder.weight"}
+"""Tensors that AutoEncoderTopK and BatchTopKSAE have alike."""
+
+
+def marks(checkpoint: Checkpoint) -> bool:
+    """Whether a configuration names a `dict_class`, or the tensors are those of one class alone."""
+    if _trainer(checkpoint):
+        return checkpoint.has("encoder.weight") or checkpoint.has("W_enc", "W_dec")
+    names = set(checkpoint.shapes)
+    return names == _EITHER or any(signs <= names for signs in _SIGNS.values())
+
+
+def build(checkpoint: Checkpoint) -> Coder:
+    """Coder of a checkpoint, by the equations of its class.
+
+    Raises:
+        UserError: Unknown class, a threshold that training never set, sizes or k that disagree.
+    """
+    trainer, where = _trainer(checkpoint), checkpoint.where
+    name = _class(trainer, checkpoint)
+    layout = CLASSES[name]
+    tensors = checkpoint.tensors()
+    weights = renamed(tensors, layout.names, where, transposed=layout.transposed, ignored=layout.ignored)
+    d_in, latents = weights["W_enc"].shape
+    check_sizes(trainer, {"activation_dim": d_in, "dict_size": latents}, where)
+    k = _k(trainer, tensors, where)
+    fields: dict[str, Any] = {**weights}
+    if layout.kind is TopK:
+        fields["k"] = whole(k, where)
+    if "threshold" in weights:
+        fields["threshold"] = _threshold(weights["threshold"], latents, name, where)
+    hook_in, hook_out, warnings = _hooks(trainer, checkpoint.configs.get("config.json", {}).get("buffer") or {})
+    coder = layout.kind(
+        **fields, centred=layout.centred, architecture=layout.architecture, hook_in=hook_in, hook_out=hook_out,
+        metadata=_facts(trainer, checkpoint, tensors, k), warnings=warnings,
+    )  # fmt: skip
+    return admit(coder, where)
+
+
+def _trainer(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    trainer = checkpoint.configs.get("config.json", {}).get("trainer")
+    return trainer if isinstance(trainer, dict) and "dict_class" in trainer else {}
+
+
+def _class(trainer: Mapping[str, Any], checkpoint: Checkpoint) -> str:
+    if trainer:
+        found = re.findall(r"\w+", str(trainer["dict_class"]))
+        name = found[-1].replace("Matroyshka", "Matryoshka") if found else ""
+        if name not in CLASSES:
+            raise unknown(f"dict_class in the configuration of {checkpoint.where}:", name, CLASSES)
+        return name
+    names = set(checkpoint.shapes)
+    if names == _EITHER:
+        raise UserError(
+            f"{checkpoint.where}: there is no config.json beside it, and its tensors may be those of AutoEncoderTopK "
+            "or of BatchTopKSAE, which are run differently. Put the config.json of the run beside it."
+        )
+    return next(name for name, signs in _SIGNS.items() if signs <= names)
+
+
+def _k(trainer: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> Any:
+    told, kept = trainer.get("k"), scalar(tensors.get("k"))
+    if told is not None and kept is not None:
+        check_sizes({"k": told}, {"k": int(kept)}, where)
+    return told if kept is None else kept
+
+
+def _threshold(threshold: Tensor, latents: int, name: str, where: str) -> Tensor:
+    """Threshold of each latent, refused where training ended before it was set (it starts at -1)."""
+    if threshold.numel() == 1:
+        if float(threshold) < 0:
+            raise UserError(
+                f"{where}: the threshold of this {name} is {float(threshold):g}: training ended before it was set "
+                "(threshold_start_step), and without it every positive activation would pass. Use a later checkpoint, "
+                "or put a saebench.yaml with `architecture: topk` and `subtract_b_dec: true` beside it, which keeps "
+                "the k largest of each token."
+            )
+        return threshold.reshape(1).expand(latents).contiguous()
+    return threshold
+
+
+def _hooks(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> tuple[str, str, list[str]]:
+    """Input and output hook by layer, submodule and side; the library's own name for the submodule is free text."""
+    layer, name = trainer.get("layer"), str(trainer.get("submodule_name") or "")
+    if not isinstance(layer, int):
+        return "", "", []
+    side = str(buffer.get("io") or "out")
+    for part, before, after in (
+        ("resid_pre", "hook_resid_pre", "hook_resid_pre"), ("resid_mid", "hook_resid_mid", "hook_resid_mid"),
+        ("mlp", "mlp.hook_in", "hook_mlp_out"), ("att", "", "hook_attn_out"),
+        ("resid", "hook_resid_pre", "hook_resid_post"),
+    ):  # fmt: skip
+        if part in name:
+            ends = {"in": (before, before), "in_and_out": (before, after)}.get(side, (after, after))
+            hook_in, hook_out = (f"blocks.{layer}.{end}" if end else "" for end in ends)
+            return hook_in, hook_out, []
+    if name:
+        return "", "", []
+    hook = f"blocks.{layer}.hook_resid_post"
+    return hook, hook, [f"the configuration names layer {layer} but no submodule: taken as {hook}, as SAEBench does"]
+
+
+def _facts(trainer: Mapping[str, Any], checkpoint: Checkpoint, tensors: Mapping[str, Tensor], k: Any) -> dict[str, Any]:
+    buffer = checkpoint.configs.get("config.json", {}).get("buffer") or {}
+    facts = {
+        "model_name": trainer.get("lm_name"), "k": k, "seed": trainer.get("seed"), "layer": trainer.get("layer"),
+        "trainer_class": trainer.get("trainer_class"), "submodule_name": trainer.get("submodule_name"),
+        "steps": trainer.get("steps"), "context_size": buffer.get("ctx_len"),
+        "group_sizes": tensors["group_sizes"].tolist() if "group_sizes" in tensors else None,
+    }  # fmt: skip
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+FORMAT = by_contents("dictionary_learning", "config.json with trainer.dict_class, and ae.pt", marks, build)

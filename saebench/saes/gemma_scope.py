@@ -1,0 +1,130 @@
+"""Gemma Scope: `params.npz` of the first release, `params.safetensors` of the second; JumpReLU throughout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from saebench.errors import UserError, unknown
+from saebench.saes.architectures import JumpReLU
+from saebench.saes.building import check_sizes, renamed
+from saebench.saes.checkpoint import Checkpoint, by_contents
+from saebench.saes.coder import Coder
+from saebench.saes.gate import admit
+from saebench.saes.hook_names import hook_of_module
+
+_FIELDS = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+_SKIP = "affine_skip_connection"
+_SAID = ("model_name", "hf_hook_point_in", "hf_hook_point_out", "l0")
+_MODEL = re.compile(r"gemma-scope-(2-)?(\d+[bm])-(pt|it)")
+
+_FIRST = (
+    ("transcoder", "ln2.hook_normalized", "hook_mlp_out"),
+    ("res", "hook_resid_post", "hook_resid_post"),
+    ("mlp", "hook_mlp_out", "hook_mlp_out"),
+    ("att", "attn.hook_z", "attn.hook_z"),
+)
+"""Parts of the repositories' names, and the hooks they stand for."""
+
+
+def _lower(checkpoint: Checkpoint) -> bool:
+    return checkpoint.has(*(name.replace("W_", "w_") for name in _FIELDS))
+
+
+def marks_first(checkpoint: Checkpoint) -> bool:
+    """Whether it is an npz file with the five arrays of a JumpReLU SAE."""
+    return checkpoint.weights.suffix == ".npz" and (checkpoint.has(*_FIELDS) or _lower(checkpoint))
+
+
+def marks_second(checkpoint: Checkpoint) -> bool:
+    """Whether it has the five tensors under the second release's names."""
+    return checkpoint.weights.suffix != ".npz" and _lower(checkpoint)
+
+
+def build_first(checkpoint: Checkpoint) -> Coder:
+    """Coder of `params.npz`: f = relu(p) [p > threshold], p = x W_enc + b_enc; b_dec is not subtracted from x.
+
+    The file says nothing of where it belongs; model, hook and L0 are read from the folders above it.
+
+    Raises:
+        UserError: An SAE of embeddings, which is trained on another scale than the hook's; sizes that disagree.
+    """
+    path = checkpoint.weights.absolute().as_posix()
+    if "/embedding/" in path:
+        raise UserError(
+            f"{checkpoint.where}: an SAE of embeddings was trained on embeddings before their scaling by sqrt(d). "
+            "Say so in a saebench.yaml beside it: `architecture: jumprelu` and `input_scale` (see docs/formats.md)."
+        )
+    hook_in, hook_out = _hooks_by_folder(path)
+    warnings = []
+    if hook_in != hook_out:
+        warnings.append(
+            f"reads {hook_in}, the MLP's input before its norm's weight: at mlp.hook_in, which is after it, "
+            "divide the rows of W_enc by that weight first"
+        )
+    return _coder(checkpoint, hook_in, hook_out, _facts(path), warnings)
+
+
+def build_second(checkpoint: Checkpoint) -> Coder:
+    """Coder of `params.safetensors`, with its affine skip connection where there is one; hooks from config.json.
+
+    Raises:
+        UserError: A cross-layer transcoder, another architecture, sizes that disagree.
+    """
+    config, where = checkpoint.configs.get("config.json", {}), checkpoint.where
+    if config.get("architecture", "jump_relu") != "jump_relu":
+        raise unknown(f"architecture in {where}:", str(config["architecture"]), ["jump_relu"])
+    if len(checkpoint.shapes["w_dec"]) != 2:
+        raise UserError(f"{where}: a cross-layer transcoder writes to several layers, which is not supported.")
+    if config.get("affine_connection") and not checkpoint.has(_SKIP):
+        raise UserError(f"{where}: affine_connection is set, but there is no tensor {_SKIP!r}.")
+    check_sizes({"width": config.get("width")}, {"width": checkpoint.shapes["w_enc"][1]}, where)
+    hook_in = hook_of_module(str(config.get("hf_hook_point_in") or ""))
+    told = config.get("hf_hook_point_out")
+    hook_out = hook_of_module(str(told)) if told else hook_in
+    said = {key: config[key] for key in _SAID if config.get(key) is not None}
+    facts = {**_facts(checkpoint.weights.absolute().as_posix()), **said}
+    return _coder(checkpoint, hook_in, hook_out, facts, [])
+
+
+def _coder(checkpoint: Checkpoint, hook_in: str, hook_out: str, facts: Mapping[str, Any], warnings: list[str]) -> Coder:
+    names = {name: name.replace("W_", "w_") if _lower(checkpoint) else name for name in _FIELDS}
+    if checkpoint.has(_SKIP):
+        names["W_skip"] = _SKIP
+    weights = renamed(checkpoint.tensors(), names, checkpoint.where, transposed=("W_skip",))
+    across = hook_in != hook_out or "W_skip" in weights
+    skip = "skip_" if "W_skip" in weights else ""
+    coder = JumpReLU(
+        **weights, architecture=f"jumprelu_{skip}transcoder" if across else "jumprelu",
+        hook_in=hook_in, hook_out=hook_out, metadata=dict(facts), warnings=warnings,
+    )  # fmt: skip
+    return admit(coder, checkpoint.where)
+
+
+def _hooks_by_folder(path: str) -> tuple[str, str]:
+    layer = re.search(r"layer_(\d+)", path)
+    name = _MODEL.search(path)
+    if not layer or not name:
+        return "", ""
+    kind = path[name.end() :].partition("/")[0]
+    for part, before, after in _FIRST:
+        if part in kind:
+            return f"blocks.{layer.group(1)}.{before}", f"blocks.{layer.group(1)}.{after}"
+    return "", ""
+
+
+def _facts(path: str) -> dict[str, Any]:
+    """Model and average L0, where the folders above the file name them."""
+    facts: dict[str, Any] = {}
+    if model := _MODEL.search(path):
+        family, tuned = ("3" if model.group(1) else "2"), model.group(3)
+        suffix = {"3": f"-{tuned}", "2": "-it" if tuned == "it" else ""}[family]
+        facts["model_name"] = f"google/gemma-{family}-{model.group(2)}{suffix}"
+    if l0 := re.search(r"average_l0_(\d+)", path):
+        facts["l0"] = int(l0.group(1))
+    return facts
+
+
+FIRST = by_contents("gemma_scope", "params.npz with W_enc, W_dec and threshold", marks_first, build_first)
+SECOND = by_contents("gemma_scope_2", "params.safetensors with w_enc, w_dec and threshold", marks_second, build_second)

@@ -1,0 +1,55 @@
+"""Hooks as other libraries name them, modules of a transformers model, in TransformerLens' vocabulary."""
+
+from __future__ import annotations
+
+import re
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)(?:\.(.+))?$")
+_OURS = re.compile(r"hook_embed|blocks\.\d+\.(?:[a-z0-9_]+\.)*hook_[a-z_]+")
+_SIDE = re.compile(r"\.(input|output)$")
+_EMBED = ("embed_tokens", "embed_in", "wte", "embedding")
+
+_PARTS = {
+    "": ("hook_resid_pre", "hook_resid_post"),
+    "mlp": ("mlp.hook_in", "hook_mlp_out"),
+    "feed_forward": ("mlp.hook_in", "hook_mlp_out"),
+    "block_sparse_moe": ("mlp.hook_in", "hook_mlp_out"),
+    "attn": (None, "hook_attn_out"),
+    "self_attn": (None, "hook_attn_out"),
+    "attention": (None, "hook_attn_out"),
+    "attn.c_proj": ("attn.hook_z", None),
+    "self_attn.o_proj": ("attn.hook_z", None),
+    "attention.dense": ("attn.hook_z", None),
+    "pre_feedforward_layernorm": ("hook_resid_mid", "mlp.hook_in"),
+    "post_feedforward_layernorm": (None, "hook_mlp_out"),
+}
+"""Part of a block: what its input and its output are called."""
+
+
+def hook_of_module(name: str, side: str = "output") -> str:
+    """Hook at a module of a transformers model, or nothing where it has no name of its own.
+
+    Args:
+        name: Path of the module, with or without what stands before the list of blocks, such as
+            `layers.3.mlp`, `model.layers.3`, `gpt_neox.layers.8` or `h.2`; it may end in `.input` or
+            `.output`. A hook is given back as it is.
+        side: Whether its input or its output is meant, where the name does not say.
+
+    >>> hook_of_module("layers.3.mlp")
+    'blocks.3.hook_mlp_out'
+    >>> hook_of_module("model.layers.3.self_attn.o_proj.input")
+    'blocks.3.attn.hook_z'
+    """
+    if _OURS.fullmatch(name):
+        return name
+    told = _SIDE.search(name)
+    if told:
+        side, name = told.group(1), name[: told.start()]
+    if name.rpartition(".")[2] in _EMBED:
+        return "hook_embed" if side == "output" else ""
+    found = _LAYER.search(name)
+    if not found:
+        return ""
+    before, after = _PARTS.get(found.group(2) or "", (None, None))
+    kind = before if side == "input" else after
+    return f"blocks.{found.group(1)}.{kind}" if kind else ""
