@@ -98,7 +98,18 @@ def load_content(rows: Source, board: str | Path | Board | Mapping[str, Any] | N
     frame, pairing = _read(rows)
     frame = tidy(frame, definition)
     found = sections(scores_of(frame), definition)
-    return Content(definition, frame, found, [planes(part, figures_of(definition)) for part in found], pairing)
+    return Content(definition, frame, found, _worth_drawing(found, definition), pairing)
+
+
+def _worth_drawing(found: list[Section], board: Board) -> list[list[Plane]]:
+    """The figures of each section; none for a lone SAE where another section has several to compare."""
+    drawn = [planes(part, figures_of(board)) for part in found]
+    several = [any(_trained(plane) > 1 for plane in group) for group in drawn]
+    return [group if keep or not any(several) else [] for group, keep in zip(drawn, several, strict=True)]
+
+
+def _trained(plane: Plane) -> int:
+    return sum(point.role == "sae" for point in plane.points)
 
 
 def write_figures(content: Content, folder: Path) -> dict[str, list[Path]]:

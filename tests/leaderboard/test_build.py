@@ -63,6 +63,17 @@ def test_two_models_have_a_section_and_figures_each(make_row: Any, tmp_path: Pat
     assert written["README.md"].read_text(encoding="utf-8").count("\n## ") == 3
 
 
+def test_a_lone_sae_is_drawn_only_where_no_section_has_several(make_row: Any, tmp_path: Path) -> None:
+    def rows(model: str, *saes: str) -> list[Any]:
+        values = (("l0", 5.0), ("loss_recovered", 0.9))
+        return [make_row(sae, metric, value, 0.01, model=model) for sae in saes for metric, value in values]
+
+    lone = build(pd.DataFrame(rows("gpt2", "a")), tmp_path / "lone", ONE_FIGURE)
+    both = build(pd.DataFrame([*rows("gpt2", "a"), *rows("gemma", "a", "b")]), tmp_path / "both", ONE_FIGURE)
+    assert any("figures/" in name for name in lone)
+    assert {name.split("-")[0] for name in both if "figures/" in name} == {"figures/gemma"}
+
+
 def test_nothing_to_draw(make_row: Any, tmp_path: Path) -> None:
     rows = [make_row("a", m, None, status="error", reason="broken") for m in ("l0", "loss_recovered")]
     written = build(pd.DataFrame(rows), tmp_path)
