@@ -65,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "float64"], help="of our products")
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"], help="cpu where the machine is not free")
     parser.add_argument("--out", type=Path, help="Markdown file")
     return parser.parse_args()
@@ -94,7 +95,7 @@ def _compared(options: argparse.Namespace, size: Size, kind: str, variant: str) 
         for side, found in runs.items():
             asked = {"side": side, "n": size.latents, "d": size.width, "kind": kind, "variant": variant}
             shared = {"threads": options.threads, "device": options.device, "clock": options.clock}
-            found.append(_measured({**asked, **shared}))
+            found.append(_measured({**asked, **shared, "dtype": options.dtype}))
     ours = runs["match"][0]
     if other == "scipy" and abs(ours["value"] - runs[other][0]["value"]) > 1e-6:
         raise SystemExit(f"{kind}, {size}: {ours['value']} is not the optimum {runs[other][0]['value']}")

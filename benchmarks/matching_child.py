@@ -55,10 +55,10 @@ def _match(asked: dict) -> Run:
     signed, device = asked["variant"] == "signed", torch.device(asked["device"])
     small = [dictionary(x, "warm") for x in pair("isotropic", 64, 8, device, unequal=asked["variant"] == "unequal")]
     matched(*small, signed=True, settings=Settings(dtype=torch.float32))  # loads or compiles, and wakes the device
-    parts = _timed(device)
+    parts, dtype = _timed(device), getattr(torch, asked["dtype"], None)
 
     def run(a: torch.Tensor, b: torch.Tensor) -> dict:
-        found = matched(dictionary(a, "a"), dictionary(b, "b"), signed=signed, settings=Settings())
+        found = matched(dictionary(a, "a"), dictionary(b, "b"), signed=signed, settings=Settings(dtype=dtype))
         return {"value": found.value, "gap": found.gap, "rounds": found.rounds, "parts": parts}
 
     return run

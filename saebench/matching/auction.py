@@ -10,16 +10,13 @@ if TYPE_CHECKING:
     from saebench.matching.graph import Graph
 
 FIRST, LAST, FACTOR = 0.02, 1e-10, 20.0
-"""First and last eps of the phases, and how much smaller each is than the one before.
-
-The last is the largest error of the mean similarity on the graph.
-"""
+"""First and last eps of the phases, and how much smaller each is than the one before."""
 SPAN = 2.0
 """Range of cosines: what a row with one choice only bids above it."""
 
 
-def assign(graph: Graph, price: np.ndarray, first: float = FIRST) -> np.ndarray:
-    """The columns of an assignment whose sum is within rows x `LAST` of the best on the graph, `[rows]`.
+def assign(graph: Graph, price: np.ndarray, first: float = FIRST, last: float = LAST) -> np.ndarray:
+    """The columns of an assignment whose sum is within rows x `last` of the best on the graph, `[rows]`.
 
     Gauss-Seidel auction with eps scaling (Bertsekas 1988): unassigned rows bid for the column that gains
     them most at current prices, and raise its price to where they would be as glad of the second best.
@@ -30,18 +27,19 @@ def assign(graph: Graph, price: np.ndarray, first: float = FIRST) -> np.ndarray:
         graph: Must hold an assignment of all rows.
         price: Prices to start from, `[columns]` float64; raised in place to those of the result.
         first: First eps; small where the prices are nearly right already.
+        last: Last eps: the largest error of the mean similarity on the graph.
     """
     from saebench.matching import kernels
 
     starts, column = graph.starts, graph.column
     partner = np.full(graph.columns, -1, dtype=np.int64)
     owner = np.full(graph.columns, -1, dtype=np.int64)
-    eps = max(first, LAST)
+    eps = max(first, last)
     while True:
         kernels.bid(starts, column, graph.weight, price, partner, owner, eps, SPAN)
-        if eps <= LAST:
+        if eps <= last:
             break
-        eps = max(eps / FACTOR, LAST)
+        eps = max(eps / FACTOR, last)
     if graph.rows < graph.columns:
         price -= price.min()
     return partner[: graph.rows]

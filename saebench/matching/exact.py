@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from saebench.matching.auction import FIRST, assign, left_over
+from saebench.matching.auction import FIRST, LAST, assign, left_over
 from saebench.matching.candidates import Candidates, blocks, candidates
 from saebench.matching.dictionary import Dictionary, cosines
 from saebench.matching.fixing import safe_pairs
@@ -36,12 +36,15 @@ class Settings:
         rows, columns: Length of the candidate lists.
         tolerance: Gap, as a share of the value, at which a solution counts as optimal.
         dtype: Precision of the products; by size if None.
+        exact: Listed pairs are computed in double precision at once, not those alone that prove to matter;
+            on a GPU, where that is quick, if None.
     """
 
     rows: int = 64
     columns: int = 16
     tolerance: float = 1e-9
     dtype: torch.dtype | None = None
+    exact: bool | None = None
 
 
 class Solved(NamedTuple):
@@ -84,7 +87,8 @@ def solve(a: Dictionary, b: Dictionary, *, signed: bool, settings: Settings | No
         left, right = a.unit(dtype), b.unit(dtype)
         found = candidates(left, right, signed=signed, rows=settings.rows, columns=settings.columns)
         fixed = _fixed(found, MARGIN[dtype], signed=signed)
-        problem = _Rest(a, b, left, right, found, fixed, signed=signed)
+        exact = left.device.type != "cpu" if settings.exact is None else settings.exact
+        problem = _Rest(a, b, left, right, found, fixed, signed=signed, exact=exact)
         partner, bound, rounds = problem.solved(settings.tolerance)
     return Solved(partner, bound, _nearest(found), _second(found, partner), rounds, len(fixed[0]))
 
@@ -119,6 +123,7 @@ class _Rest:
         fixed: tuple[np.ndarray, np.ndarray],
         *,
         signed: bool,
+        exact: bool,
     ) -> None:
         self.a, self.b, self.signed = a, b, signed
         self.fixed = fixed
@@ -129,7 +134,7 @@ class _Rest:
         self.ruled = Ruled(
             found.row_bound.cpu().double().numpy()[self.rows], found.column_bound.cpu().double().numpy()[self.columns]
         )
-        self.graph = self._graph(found) if len(self.rows) else None
+        self.graph = self._graph(found, exact=exact) if len(self.rows) else None
 
     def solved(self, tolerance: float) -> tuple[np.ndarray, float, int]:
         """Partner of every row of the whole problem, an upper bound of its sum, and the rounds it took."""
@@ -147,22 +152,25 @@ class _Rest:
             value = done + float(self.graph.weight[self.graph.place(np.arange(len(chosen)), chosen)].sum())
             if bound - value <= tolerance * abs(value) or not added or rounds == MOST_ROUNDS:
                 break
-            first = min(FIRST, float(excess.max()))
+            first = min(FIRST, float(excess.mean()))  # a larger one unsettles what is settled: more rounds
         partner[self.rows] = self.columns[chosen]
         return partner, bound, rounds
 
     def _settled(self, graph: Graph, price: np.ndarray, first: float) -> tuple[np.ndarray, np.ndarray]:
         """An assignment on the graph and the rows' profits, with all pairs that matter in double precision."""
+        last = LAST if graph.exact.all() else self.margin
         while True:
-            chosen = assign(graph, price, first)
+            chosen = assign(graph, price, first, last)
             profit = graph.profits(price)
-            slack = profit[graph.row] + price[graph.column] - graph.weight
-            if not (~graph.exact & (slack <= 4 * self.margin)).any():
+            if graph.exact.all():
                 return chosen, profit
-            rough = np.flatnonzero(~graph.exact & (slack <= NEAR))
-            graph.weight[rough] = self._pairs(graph.row[rough], graph.column[rough])
-            graph.exact[rough] = True
-            first = 4 * self.margin
+            slack = profit[graph.row] + price[graph.column] - graph.weight
+            if last == LAST and not (~graph.exact & (slack <= 4 * self.margin)).any():
+                return chosen, profit
+            near = np.flatnonzero(~graph.exact & (slack <= NEAR))
+            graph.weight[near] = self._pairs(graph.row[near], graph.column[near])
+            graph.exact[near] = True
+            first, last = 4 * self.margin, LAST
 
     def _priced(self, graph: Graph, prices: Prices) -> tuple[np.ndarray, int]:
         """By how much each row's best pair outside of the graph beats its profit.
@@ -202,7 +210,7 @@ class _Rest:
             most = block.sub_(price).amax(1).cpu().numpy()
             np.maximum.at(excess, rows, most - prices.profit[rows])
 
-    def _graph(self, found: Candidates) -> Graph:
+    def _graph(self, found: Candidates, *, exact: bool) -> Graph:
         """The listed pairs of what is left, completed so that every row can be assigned."""
         rows, columns = len(self.rows), len(self.columns)
         row_number = _numbers(self.rows, len(self.a))
@@ -212,8 +220,10 @@ class _Rest:
         value, index = found.column_value.cpu().numpy()[self.columns], found.column_index.cpu().numpy()[self.columns]
         by_column = (row_number[index.ravel()], np.repeat(np.arange(columns), index.shape[1]), value.ravel())
         parts = [tuple(x[(p[0] >= 0) & (p[1] >= 0)] for x in p) for p in (by_row, by_column)]
-        exact = self.left.dtype is torch.float64
-        graph = Graph.of(rows, columns, parts, exact=exact)
+        double = self.left.dtype is torch.float64
+        graph = Graph.of(rows, columns, parts, exact=double or exact)
+        if exact and not double:
+            graph.weight = self._pairs(graph.row, graph.column)
         self._complete(graph)
         return graph
 

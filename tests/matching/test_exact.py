@@ -22,7 +22,7 @@ def test_equals_the_dense_solver(kind: str) -> None:
         d = int(rng.choice([2, 3, 8, 24]))
         a, b = instance(kind, n, m, d, seed)
         signed = bool(rng.integers(2))
-        lists = {"rows": int(rng.choice([1, 2, 4, 16])), "columns": int(rng.choice([1, 2, 8]))}
+        lists = {"rows": int(rng.choice([1, 2, 4, 16])), "columns": int(rng.choice([1, 2, 8])), "exact": seed % 3 == 0}
         found = match(a, b, signed, settings=Settings(dtype=DTYPES[rng.integers(2)], **lists))
         assert found.method == "sparse"
         assert found.value == pytest.approx(optimum(a, b, signed=signed), abs=1e-9), (n, m, d, signed, lists)
@@ -58,8 +58,8 @@ def test_a_wrong_solver_widens_the_gap_and_the_bound_still_holds(monkeypatch: py
     """Weak duality: whatever the solver does, no matching exceeds value x (1 + gap)."""
     a, b = instance("isotropic", 80, 80, 8, seed=5)
 
-    def careless(graph: object, price: np.ndarray, first: float = 0.0) -> np.ndarray:
-        chosen = _assign(graph, price, first)
+    def careless(graph: object, price: np.ndarray, first: float, last: float) -> np.ndarray:
+        chosen = _assign(graph, price, first, last)
         price += np.random.default_rng(0).uniform(0, 0.1, len(price))
         return chosen
 
@@ -108,7 +108,7 @@ def test_lists_do_not_depend_on_blocks(block: int, monkeypatch: pytest.MonkeyPat
     """Each list holds the largest of its row or column, wherever the blocks end."""
     from saebench.matching import candidates as module
 
-    monkeypatch.setattr(module, "blocks", lambda n, m: (slice(s, min(n, s + block)) for s in range(0, n, block)))
+    monkeypatch.setattr(module, "blocks", lambda n, *_: (slice(s, min(n, s + block)) for s in range(0, n, block)))
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(90, 6, generator=generator).double(), torch.randn(70, 6, generator=generator).double()
     found = module.candidates(a, b, signed=True, rows=5, columns=4)
