@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WORLD_DIR, help="where the artefacts go")
     parser.add_argument("--steps", type=int, help="training steps, if not the recipe's")
     parser.add_argument("--threads", type=int, help="of the model's training")
+    parser.add_argument("--device", default="cpu", help="of the model's training")
     parser.add_argument("--reuse", action="store_true", help="take the activations that --work holds already")
     parser.add_argument("--only", nargs="*", default=[], help="names of SAEs to make, if not all")
     args = parser.parse_args()
@@ -31,7 +32,7 @@ def main() -> None:
         parser.error("--work is needed to train")
     args.work.mkdir(parents=True, exist_ok=True)
     if args.stage == "lm":
-        build.build_lm(args.work, args.out, steps=args.steps, threads=args.threads)
+        build.build_lm(args.work, args.out, args.device, steps=args.steps, threads=args.threads)
     else:
         build.build_saes(args.work, args.out, args.steps, args.only, args.reuse)
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
 from saebench.data import world
 from saebench.data.world_build.corpus import IDS, Rows, pack
-from saebench.data.world_build.lm import monitor, scored, token_losses
+from saebench.data.world_build.lm import monitor, read_off, scored, token_losses
 
 
 def _next_logits(model: GPTNeoXForCausalLM, prompts: list[str], batch: int = 128) -> torch.Tensor:
@@ -22,7 +22,7 @@ def _next_logits(model: GPTNeoXForCausalLM, prompts: list[str], batch: int = 128
         last = ids["attention_mask"].sum(1) - 1
         with torch.no_grad():
             hidden = model.gpt_neox(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).last_hidden_state
-            parts.append(model.get_output_embeddings()(hidden[torch.arange(len(last)), last]))
+            parts.append(read_off(model, hidden[torch.arange(len(last)), last]))
     return torch.cat(parts)
 
 

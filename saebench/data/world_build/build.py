@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 FORMAT = "%(asctime)s %(name)s %(message)s"
 
 
-def build_lm(work: Path, out: Path, **changes: int | None) -> None:
+def build_lm(work: Path, out: Path, device: str = "cpu", **changes: int | None) -> None:
     """Train the model (or go on from the checkpoint under `work`) and export it."""
     from saebench.data.world_build.lm import Recipe, train
     from saebench.data.world_build.subject import export_model
 
     given: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
-    export_model(train(Recipe(**given), work), out / "model")
+    compiled = device == "cpu"  # on a GPU such small steps wait for Python, not for the kernels
+    export_model(train(Recipe(**given), work, device, compiled).cpu(), out / "model")
 
 
 def _one_sae(recipe: SaeRecipe, work: Path, out: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import GPTNeoXForCausalLM
 
 from saebench.data.world_build.corpus import BOS, EOS, PAD, Rows
-from saebench.data.world_build.lm import attention_mask, scored
+from saebench.data.world_build.lm import attention_mask, read_off, scored
 from saebench.data.world_build.tokenizer import save_tokenizer
 
 BLOCK = 1
@@ -84,7 +84,7 @@ def hidden_states(model: GPTNeoXForCausalLM, rows: Rows) -> Tensor:
 @torch.no_grad()
 def loss_on_words(model: GPTNeoXForCausalLM, rows: Rows) -> tuple[float, int]:
     """Sum of the cross-entropy of predicted words (not <eos>), and their number."""
-    logits = model.get_output_embeddings()(hidden_states(model, rows)[:, :-1])
+    logits = read_off(model, hidden_states(model, rows)[:, :-1])
     valid = scored(rows) & valid_tokens(rows)[:, 1:]
     targets = torch.from_numpy(rows.ids)[:, 1:]
     total = nn.functional.cross_entropy(logits[valid].double(), targets[valid], reduction="sum")
