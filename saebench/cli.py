@@ -213,13 +213,15 @@ def list_(what: str, as_json: bool, include: tuple[str, ...]) -> None:
 @cli.command()
 @click.argument("name")
 @click.option("--hook", help="Hook of a SAE that does not name its own.")
+@click.option("--model", help="Model on which to try a SAE; a SAE of the world is tried on the world's.")
+@click.option("--text", help="Text to try it on, as for --data text=.")
 @click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
-def show(name: str, hook: str | None, include: tuple[str, ...]) -> None:
-    """Show a metric (formula, inputs, version), a suite, or what a SAE holds."""
+def show(name: str, include: tuple[str, ...], **options: Any) -> None:
+    """Show a metric (formula, inputs, version), a suite, or what a SAE holds and does on a probe batch."""
     _include(include)
     from saebench import listing
 
-    click.echo(listing.shown(name, hook=hook))
+    click.echo(listing.shown(name, **options))
 
 
 @cli.command()

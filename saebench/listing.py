@@ -10,10 +10,7 @@ from saebench.errors import UserError, nearest
 from saebench.suite import Suite, load_suite, suite_files
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from saebench.metric import Metric
-    from saebench.saes import SparseCoder
 
 _ARROWS = {"higher": "higher is better", "lower": "lower is better", "one": "closest to 1 is better", "none": ""}
 
@@ -23,8 +20,8 @@ def listed(what: str) -> tuple[list[str], list[list[str]]]:
     return {"metrics": _metrics, "suites": _suites, "saes": _saes, "models": _models}[what]()
 
 
-def shown(name: str, *, hook: str | None = None) -> str:
-    """A metric, a suite, or a SAE by reference, as text.
+def shown(name: str, *, hook: str | None = None, model: str | None = None, text: str | None = None) -> str:
+    """A metric, a suite, or a SAE by reference, as text; with a model, a SAE is tried on a probe batch of text.
 
     Raises:
         UserError: Nothing of that name; the nearest is offered.
@@ -36,8 +33,9 @@ def shown(name: str, *, hook: str | None = None) -> str:
         return _suite(load_suite(name))
     if ":" in name or Path(name).exists():
         from saebench.saes import load_sae
+        from saebench.showing import sae_text
 
-        return _sae(load_sae(name, hook=hook))
+        return sae_text(load_sae(name, hook=hook), model=model, text=text)
     raise UserError(
         f"Nothing is called {name!r}: neither metric, suite nor SAE. {nearest(name, [*metrics, *suite_files()])}"
     )
@@ -119,25 +117,3 @@ def _data(spec: Any) -> str:
     fields = type(spec).model_fields
     keys = {k: v for k, v in spec.model_dump().items() if k != "source" and v != fields[k].default}
     return ", ".join([spec.source, *(f"{k} {v}" for k, v in keys.items())])
-
-
-def _sae(sae: SparseCoder) -> str:
-    rows = sae.W_dec
-    norms = rows.float().norm(dim=-1) if rows is not None else None
-    facts = {
-        "reference": sae.ref,
-        "architecture": sae.architecture,
-        "sizes": f"d_in {sae.d_in}, d_sae {sae.d_sae}, d_out {sae.d_out}",
-        "hook": sae.hook_in if sae.hook_in == sae.hook_out else f"{sae.hook_in} -> {sae.hook_out}",
-        "decoder norms": _range(norms),
-        "fingerprint": sae.fingerprint,
-        **{f"declared {k}": v for k, v in sae.metadata.items() if isinstance(v, (str, int, float, bool))},
-    }
-    warnings = [f"warning: {text}" for text in sae.warnings] or ["no warning: the weights pass the load gate"]
-    return "\n".join([sae.name, "", *(f"{name:24} {value}" for name, value in facts.items()), "", *warnings])
-
-
-def _range(norms: Tensor | None) -> str:
-    if norms is None:
-        return "none: the decoder is not linear"
-    return f"{float(norms.min()):.4g} to {float(norms.max()):.4g}, mean {float(norms.mean()):.4g}"

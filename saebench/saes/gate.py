@@ -134,7 +134,9 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None) -> Measured:
     """Measure a coder on a probe batch `x [n, d_in]` (and target `y [n, d_out]` if it is not x)."""
     y = x if y is None else y
     codes: Codes = coder.encode(x)
-    error = (coder.decode(codes) - y.to(x.device)).double().square().sum()
+    made = coder.decode(codes)
+    y = y.to(made.device)
+    error = (made - y).double().square().sum()
     spread = (y - y.mean(0)).double().square().sum()
     l0 = float(codes.l0.double().mean())
     explained = float(1 - error / spread)
@@ -146,4 +148,8 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None) -> Measured:
         warnings.append("no latent fires on the probe batch")
     if explained < 0:
         warnings.append(f"explains less variance than the mean does ({explained:.2f}): wrong hook or input?")
+    if isinstance(coder, Coder):
+        from saebench.saes.conventions import suspect
+
+        warnings += suspect(coder, x, y)
     return Measured(l0, explained, float((codes.fires == 0).double().mean()), warnings)

@@ -1,0 +1,77 @@
+"""`saebench show` of a SAE: what it holds, and what it does on a probe batch of its model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from saebench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from saebench.models import Subject
+    from saebench.saes import SparseCoder
+
+PROBE_TOKENS = 4096
+"""Tokens of a probe batch."""
+
+
+def sae_text(sae: SparseCoder, *, model: str | None = None, text: str | None = None) -> str:
+    """What a SAE holds; with a model, or for a SAE of the world, what it does on a probe batch, and a verdict.
+
+    Args:
+        sae: A loaded SAE.
+        model: Model to run; the world's own is known.
+        text: Where the probe batch comes from, as for `--data text=`.
+
+    Raises:
+        UserError: The SAE does not fit the model, or there is no text.
+    """
+    from saebench.saes import described
+
+    facts, warnings, ending = described.facts(sae), list(sae.warnings), ""
+    model = model or ("world" if sae.ref.startswith("world:") else None)
+    if model:
+        tried, found, ending = _tried(sae, model, text or "default")
+        facts, warnings = {**facts, **tried}, [*warnings, *found]
+    lines = [f"{name:24} {value}" for name, value in facts.items()]
+    notes = [f"warning: {one}" for one in warnings] or ["no warning: the weights pass the load gate"]
+    return "\n".join([sae.name, "", *lines, "", *notes, *([f"verdict: {ending}"] if ending else [])])
+
+
+def _tried(sae: SparseCoder, ref: str, text: str) -> tuple[dict[str, str], list[str], str]:
+    from saebench.models import load_model
+    from saebench.saes import check_fits, described, measure
+
+    model = load_model(ref)
+    check_fits(sae, model.site(sae.hook_in).width, model.site(sae.hook_out).width)
+    x, y, source = probe_batch(model, sae.hook_in, sae.hook_out, text)
+    measured = measure(sae, x, y)
+    return described.measurements(sae, measured, len(x), source), measured.warnings, described.verdict(sae, measured)
+
+
+def probe_batch(
+    model: Subject, hook_in: str, hook_out: str, source: str = "default", tokens: int = PROBE_TOKENS
+) -> tuple[Tensor, Tensor, str]:
+    """Activations of a model's own text at two hooks, each `[tokens, width]`, and what the text is.
+
+    Raises:
+        UserError: No text can be read.
+    """
+    import torch
+
+    from saebench.data.corpus import build_corpus
+    from saebench.suite import TextSpec
+
+    corpus = build_corpus("text", source, TextSpec(tokens=tokens), model)
+    parts: dict[str, list[Tensor]] = {hook_in: [], hook_out: []}
+    for row in range(corpus.rows):
+        ids = torch.as_tensor(corpus.row(row), dtype=torch.long)[None]
+        run = model.forward(ids, [hook_in, hook_out], final=False)
+        valid = torch.from_numpy(corpus.valid[corpus.starts[row] : corpus.starts[row + 1]])
+        for hook, rows in parts.items():
+            rows.append(run.acts[hook][0].cpu()[valid].float())
+    if not corpus.rows:
+        raise UserError(f"There is no text in {source!r} to try the SAE on.")
+    x, y = (torch.cat(parts[hook]) for hook in (hook_in, hook_out))
+    return x, y, corpus.source
