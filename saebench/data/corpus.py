@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saebench.data.texts import Text, default_source, read_texts
+from saebench.data.texts import SYNTHETIC, Text, default_source, read_texts
 from saebench.data.token_labels import Marks, encoded
 from saebench.errors import UserError
 
@@ -119,7 +119,7 @@ def build_corpus(
     """
     if isinstance(source, str) and source == "default":
         source = default_source(model.name)
-    texts = read_texts(source, spec, offline=offline)
+    texts = _drawn(source, spec, model) or read_texts(source, spec, offline=offline)
     budget = spec.tokens or float("inf")
     rows: list[np.ndarray] = []
     owners: list[int] = []
@@ -156,6 +156,22 @@ def build_corpus(
         read=after + seen,
         marks=_marks(known, rows, owners, spec, model),
     )
+
+
+def _drawn(source: Any, spec: TextSpec, model: Subject) -> Iterator[Text] | None:
+    """A known dictionary's own draws; None for any other text.
+
+    Raises:
+        UserError: A known dictionary reads nothing else, and no other model reads its draws.
+    """
+    own = isinstance(source, str) and source == SYNTHETIC
+    if model.truth is None and not own:
+        return None
+    if model.truth is None:
+        raise UserError(f"{SYNTHETIC!r} is the text of a known dictionary, such as --model synthetic:flat?d=64&n=256.")
+    if not own and not hasattr(source, "shape"):
+        raise UserError(f"{model.name} is no language model and reads no text: leave --data out.")
+    return (Text(ids=ids) for ids in model.truth.rows(spec.context)) if own else None
 
 
 def _marks(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saebench.data.corpus import Corpus, build_corpus, item_corpus, tokenised, truncated
-from saebench.data.texts import Text
+from saebench.data.texts import Text, default_source
 from saebench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ ASIDE: Mapping[str, tuple[str, ...]] = {"questions": ("forget", "retain")}
 """Texts that belong to the items of another name."""
 
 _DEFAULTS: Mapping[str, tuple[str, str]] = {
-    "text": ("world", "hf:Skylion007/openwebtext"),
     "random_tokens": ("uniform", "uniform"),
     "probing": ("world", "saebench"),
     "last_token": ("world", "sae-probes"),
@@ -36,7 +35,7 @@ _DEFAULTS: Mapping[str, tuple[str, str]] = {
     "forget": ("world:forget", ""),
     "retain": ("world:retain", "hf:Salesforce/wikitext"),
 }
-"""What `source: default` stands for: for the world's own model, and for any other."""
+"""What `source: default` stands for beside text: for the world's own model, and for any other."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,10 @@ def resolved(name: str, source: Any, model_name: str) -> Any:
     """
     if not (isinstance(source, str) and source == "default"):
         return source
+    if name == "text":
+        return default_source(model_name)
     if name not in _DEFAULTS:
-        raise unknown("data name", name, _DEFAULTS)
+        raise unknown("data name", name, ["text", *_DEFAULTS])
     found = _DEFAULTS[name][model_name != "world"]
     if not found:
         from saebench.data.wmdp import COLUMN, NAMES, REQUEST

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WEB_TEXT = "hf:Skylion007/openwebtext"
 """Default text for any model but the world's."""
+SYNTHETIC = "synthetic"
+"""The draws of a known dictionary, the only text of a model that is one."""
 _INSTEAD = "pass a local file: --data text=my.jsonl."
 READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
@@ -33,7 +35,9 @@ class Text:
 
 
 def default_source(model_name: str) -> str:
-    """What `source: default` stands for: the world's documents for its own model, web text for any other."""
+    """What `source: default` stands for: a known dictionary's own draws, the world's documents, or web text."""
+    if model_name.startswith(f"{SYNTHETIC}:"):
+        return SYNTHETIC
     return "world" if model_name == "world" else WEB_TEXT
 
 

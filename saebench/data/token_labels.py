@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
+    from saebench.data.synthetic import Synthetic
     from saebench.models import Subject
 
 _CHUNK = 8192
@@ -45,9 +46,11 @@ class Labeller(Protocol):
 
 
 def labeller(corpus: Corpus, model: Subject) -> Labeller | None:
-    """By the marks of the corpus where it has any, else by the tokens' strings; None without a tokenizer."""
+    """By the marks of the corpus, the true features, or else the tokens' strings; None without a tokenizer."""
     if corpus.marks is not None:
         return _Marked(corpus.marks)
+    if model.truth is not None:
+        return _True(model.truth)
     return None if model.tokenizer is None else _Strings(_vocabulary(model))
 
 
@@ -96,6 +99,19 @@ class _Marked:
         found = np.zeros((len(places), len(self.names) + 1), dtype=bool)
         np.put_along_axis(found, self._ids[places].astype(np.int64), True, axis=1)  # -1 is the spare column
         return found[:, :-1]
+
+
+class _True:
+    """The true features of a known dictionary: each is a label of its own."""
+
+    source = "the true features"
+
+    def __init__(self, truth: Synthetic) -> None:
+        self._truth = truth
+        self.names = tuple(f"feature={i}" for i in range(truth.recipe.n))
+
+    def holds(self, places: np.ndarray, ids: np.ndarray, position: np.ndarray) -> np.ndarray:
+        return self._truth.draw(ids).coefficients != 0
 
 
 class _Strings:

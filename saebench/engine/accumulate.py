@@ -63,13 +63,18 @@ def reduced(
 ) -> tuple[Sums, Fields] | tuple[str, str]:
     """Call a metric on its inputs and add its rows up by unit, or say why it cannot be: (status, reason).
 
-    Running out of memory is not the metric's failure; it is raised for the pass to halve its batch.
+    Running out of memory is not the metric's failure; it is raised for the pass to halve its batch. An input
+    that this model cannot give is the reason itself, a `NotApplicable`.
     """
     try:
-        sums = metric.rows(**{name: given[kind] for name, kind in metric.inputs.items()}, **metric.settings)
-        if metric.own_units:
+        inputs = {name: given[kind] for name, kind in metric.inputs.items()}
+        lacking = next((why for why in inputs.values() if isinstance(why, NotApplicable)), None)
+        if lacking is not None:
+            raise lacking
+        sums = metric.rows(**inputs, **metric.settings)
+        if metric.own_units or metric.kind == "items" or (unit is None and metric.units == "items"):
             return sums, as_they_are(sums)
-        return sums, as_they_are(sums) if metric.kind == "items" else by_unit(sums, unit, units)
+        return sums, by_unit(sums, unit, units)
     except NotApplicable as why:
         return "not_applicable", str(why)
     except UserError as why:

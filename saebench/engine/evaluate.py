@@ -136,6 +136,7 @@ def prepare(
     own = (list(saes) if isinstance(saes, (list, tuple)) else [saes]) if _some(saes) else []
     suite = seed_groups.with_groups(suite, own, groups)
     given = [*(own or suite.sae), *seed_groups.members(suite.groups)]
+    hook = hook or _only_hook(model or suite.model)
     seed = suite.seed if seed is None else seed
     wanted = chosen_metrics(suite, metrics)
     asked = chosen_judge(suite.judge if judge is None else judge)
@@ -292,6 +293,14 @@ def _expanded(refs: list[Any]) -> list[Any]:
         else:
             found.append(ref)
     return found
+
+
+def _only_hook(model: Any) -> str | None:
+    """The hook that every SAE has on a known dictionary, which has one; None on a language model."""
+    from saebench.models.synthetic import HOOK, SCHEME
+
+    synthetic = str(model).startswith(f"{SCHEME}:") if isinstance(model, str) else getattr(model, "truth", None)
+    return HOOK if synthetic else None
 
 
 def _load_model(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: str, offline: bool) -> Subject:

@@ -18,7 +18,8 @@ from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
-from saebench.inputs import FITTED, ErrorModel, OtherCodes, SeedPairs, TokenLabels, Weights
+from saebench.engine.truth import true_dictionary
+from saebench.inputs import FITTED, ErrorModel, OtherCodes, SeedPairs, TokenLabels, TrueDictionary, Weights
 from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
@@ -54,15 +55,16 @@ def token_budget(device: torch.device, saes: Iterable[SparseCoder]) -> int:
 
 def _weights(cells: list[Cell]) -> Iterator[list[Row]]:
     for own in _by_sae(cells):
-        weights = Weights(own[0].sae)
+        weights, truth = Weights(own[0].sae), true_dictionary(own[0].model, own[0].sae)
         with torch.no_grad():
-            yield [row for cell in own for row in _weights_cell(cell, weights)]
+            yield [row for cell in own for row in _weights_cell(cell, weights, truth)]
 
 
-def _weights_cell(cell: Cell, weights: Weights) -> list[Row]:
+def _weights_cell(cell: Cell, weights: Weights, truth: TrueDictionary | NotApplicable) -> list[Row]:
     began = time.perf_counter()
     tally = Tally()
-    outcome = reduced(cell.metric, {Weights: weights, SeedPairs: cell.pairs}, None, 1)
+    given = {Weights: weights, SeedPairs: cell.pairs, TrueDictionary: truth}
+    outcome = reduced(cell.metric, given, None, 1)
     tally.take(outcome, time.perf_counter() - began)
     return cell.rows(tally, {}, warnings=[*cell.sae.warnings, *cell.group_warnings])
 

@@ -18,6 +18,7 @@ from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.labels import Labels
 from saebench.engine.losses import CleanPredictions
 from saebench.engine.pooling import Collector, Means
+from saebench.engine.truth import firing, true_dictionary, true_features
 from saebench.inputs import (
     Activity,
     ErrorModel,
@@ -29,8 +30,9 @@ from saebench.inputs import (
     SeedPairs,
     TokenInfo,
     TokenLabels,
+    TrueFeatures,
 )
-from saebench.metric import Metric, Sums
+from saebench.metric import Metric, NotApplicable, Sums
 
 if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
@@ -116,7 +118,9 @@ class Pass:
         self._batcher = Batcher(corpus, model.device)
         self._frequency = frequencies(corpus, model.vocab_size, model.device)
         self._hooks = sorted({hook for task in tasks for hook in (task.sae.hook_in, task.sae.hook_out)})
-        self._losses = any(task.wants(Losses) for task in tasks)
+        self._losses = model.has_logits and any(task.wants(Losses) for task in tasks)
+        truths = [task for task in tasks if task.wants(TrueFeatures)]
+        self._truths = {id(task): true_dictionary(model, task.sae) for task in truths}
         streamed = {task.sae.hook_out for task in tasks if task.stream()}
         self.shared: dict[str, Fields] = {hook: {} for hook in streamed}
         self._totals: dict[str, Fields] = {hook: {} for hook in self.shared}
@@ -173,7 +177,10 @@ class Pass:
         known: dict[type, Any] = {TokenInfo: self._info(batch)}
         if self._labels is not None:
             known[TokenLabels] = self._labels.of(batch)
+        holds = firing(self.model, batch) if self._truths else None
         for task in self.tasks:
+            if id(task) in self._truths:
+                known[TrueFeatures] = true_features(self._truths[id(task)], holds)
             if task.failure is None and (task.stream() or task.collectors):
                 additions += self._task(task, batch, run, clean, known)
         return additions
@@ -217,6 +224,8 @@ class Pass:
         codes: Codes = sae.encode(x)
         views: dict[type, Any] = {Activity: Activity(codes, sae.W_dec)}
         views[RandomActivity] = views[Activity]
+        if not self.model.has_logits:
+            views[Losses] = NotApplicable(f"{self.model.name} has no logits")
         if task.others is not None:
             views[OtherCodes] = task.others
         needs_losses = clean is not None and task.wants(Losses)

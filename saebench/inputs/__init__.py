@@ -18,6 +18,7 @@ from saebench.inputs.seed_codes import CodeMoments, SeedCodes
 from saebench.inputs.seed_group import SeedGroup, SeedPairs
 from saebench.inputs.token_labels import TokenLabels
 from saebench.inputs.tokens import TokenInfo
+from saebench.inputs.truth import TrueDictionary, TrueFeatures
 from saebench.inputs.weights import Weights
 from saebench.inputs.words import WordCodes
 
@@ -53,6 +54,8 @@ __all__ = [
     "SeedPairs",
     "TokenInfo",
     "TokenLabels",
+    "TrueDictionary",
+    "TrueFeatures",
     "Weights",
     "WordCodes",
 ]

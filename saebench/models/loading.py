@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from saebench.data.synthetic import SCHEME
 from saebench.devices import default_device, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
 from saebench.models.subject import Subject
@@ -37,6 +38,7 @@ def load_model(
 
     Args:
         ref: `world` (the shipped model), local directory in Hugging Face format, hub id,
+            `synthetic:KIND?d=64&n=256` (no language model: activations with a known dictionary),
             `SCHEME:NAME` of an installed adapter (entry point group `saebench.models`), a
             transformers model, a HookedTransformer, a TransformerBridge, or a `Subject`.
         device: "auto" (CUDA if there is one, else CPU; an object stays where it is) or a device. An
@@ -60,6 +62,10 @@ def load_model(
     if not isinstance(ref, str):
         return _fitting(_wrap(ref, tokenizer, target), target, wanted)
     scheme = _SCHEME.fullmatch(ref)
+    if scheme and scheme.group(1) == SCHEME and not Path(ref).exists():
+        from saebench.models import synthetic
+
+        return synthetic.load(ref, device=target or default_device(), dtype=wanted)
     if scheme and not Path(ref).exists():
         return _adapt(
             scheme.group(1), ref,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from torch import Tensor
 from saebench.errors import UserError
 from saebench.models.fingerprint import content_hash
 from saebench.models.sites import EMBED, KINDS, RESIDUAL, Site, name_of, parse_hook
+
+if TYPE_CHECKING:
+    from saebench.data.synthetic import Synthetic
 
 
 @dataclass
@@ -48,6 +51,8 @@ class Subject(ABC):
         vocab_size: Number of logits.
         tokenizer: Its tokenizer, or None.
         max_context: Longest context it accepts, or None where there is no limit.
+        has_logits: Whether anything comes after its hooks.
+        truth: The features its activations are made of, where they are known.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Subject(ABC):
     vocab_size: int
     tokenizer: Any = None
     max_context: int | None = None
+    has_logits: bool = True
+    truth: Synthetic | None = None
 
     def __init__(self, model: Any) -> None:
         self.model: Any = model
