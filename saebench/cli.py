@@ -309,6 +309,40 @@ def trust(rows: Path, out: Path | None) -> None:
         markdown(text)
 
 
+@leaderboard.command(name="import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="runs/imported", show_default=True, help="Folder of rows."
+)
+def import_(folder: Path, out: Path) -> None:
+    """Rows from SAEBench 0.6 result files (*_eval_results.json), as versions of their own. Exit 1: some left out."""
+    from saebench.results.exchange import import_saebench
+
+    imported = import_saebench(folder)
+    for problem in imported.problems:
+        click.echo(f"left out: {problem}", err=True)
+    if not len(imported.results):
+        raise UserError(f"No file under {str(folder)!r} could be imported.")
+    place = imported.results.save(out)
+    click.echo(f"{len(imported.results)} rows of {len(imported.results.saes)} SAEs, {imported.files} files: {place}")
+    sys.exit(1 if imported.problems else 0)
+
+
+@leaderboard.command()
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["saebench"]), default="saebench", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def export(rows: Path, form: str, out: Path) -> None:
+    """Rows as result files of another tool: SAEBench 0.6's JSON, in the layout of its published results."""
+    from saebench.results import Results
+    from saebench.results.exchange import export_saebench
+
+    exported = export_saebench(Results.load(rows), out)
+    for reason in exported.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    click.echo(f"{exported.rows} rows in {len(exported.files)} {form} files: {out}")
+
+
 @cli.command()
 @click.argument("rows", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.md and its figures.")

@@ -38,6 +38,7 @@ class Row:
         signature: Names everything the number depends on; it is also the cache key.
         role: "sae", or what the SAEs are held against: "null" or "baseline".
         order: Place of the SAE (0 the best) in orders that are known by construction, by name; see `validity`.
+        source: Of a row that another tool computed: what its file says beyond a row, so that it can be written back.
         sums: Float64 arrays `[units]` (or `[units, ...]`) by field, final (after the metric's `finish`).
     """
 
@@ -83,6 +84,7 @@ class Row:
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     git_dirty: bool | None = None
+    source: dict[str, Any] = field(default_factory=dict)
     sums: dict[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
