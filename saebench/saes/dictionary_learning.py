@@ -137,8 +137,8 @@ def _threshold(threshold: Tensor, latents: int, name: str, where: str) -> Tensor
             raise UserError(
                 f"{where}: the threshold of this {name} is {float(threshold):g}: training ended before it was set "
                 "(threshold_start_step), and without it every positive activation would pass. Use a later checkpoint, "
-                "or put a saebench.yaml with `architecture: topk` and `subtract_b_dec: true` beside it, which keeps "
-                "the k largest of each token."
+                "or keep the k largest of each token, by a saebench.yaml beside it with `architecture: topk`, "
+                "`subtract_b_dec: true` and `ignore: [threshold]`."
             )
         return threshold.reshape(1).expand(latents).contiguous()
     return threshold

@@ -45,6 +45,7 @@ def by_alias(
     Raises:
         UserError: A given name that is not there, or a tensor whose part is not known.
     """
+    tensors = {own: tensor for own, tensor in tensors.items() if own not in ignore}
     for own in given.values():
         if own not in tensors:
             raise UserError(f"{where}: there is no tensor {own!r}. {nearest(own, tensors)}")
@@ -53,7 +54,7 @@ def by_alias(
         own = next((name for name in usual if name in tensors and name not in names), None)
         if own is not None and ours not in given:
             names[own] = ours
-    strange = [own for own in tensors if own not in names and own not in ignore and own not in COUNTS]
+    strange = [own for own in tensors if own not in names and own not in COUNTS]
     if strange:
         raise UserError(
             f"{where}: the part of tensor {strange[0]!r} is not known. Name it in saebench.yaml under `tensors:` as "
