@@ -20,6 +20,7 @@ ALLOWED = {
     "data": {"errors", "models", "saes", "suite"},
     "inputs": {"errors", "matching", "metric", "saes"},
     "matching": {"errors", "saes"},
+    "judges": {"errors"},
     "probes": {"errors", "saes", "data"},
     "yamlfile": {"errors"},
     "results": {"errors", "metric", "registry", "yamlfile"},

@@ -27,7 +27,7 @@ _LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]{4,}")
 class Endpoint:
     """An address and the key for it."""
 
-    url: str
+    url: str = field(repr=False)
     _key: str | None = field(repr=False)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import re
@@ -137,7 +138,7 @@ def _probability(value: float | None) -> float | None:
 def _first_object(text: str, field: str) -> dict[str, Any]:
     """The first JSON object in a text that has the field; thoughts and prose around it do not matter."""
     decoder = json.JSONDecoder()
-    for found in list(re.finditer(r"\{", text))[:_TRIES]:
+    for found in itertools.islice(re.finditer(r"\{", text), _TRIES):
         try:
             value, _ = decoder.raw_decode(text, found.start())
         except (ValueError, RecursionError):

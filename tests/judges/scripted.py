@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from saebench.judges.protocol import Context, ExplainTask, Explanation, ScoreTask, Unanswered
 from tests.judges.server import Brain, Canned, Request
@@ -83,7 +83,7 @@ def nothing(request: Request) -> str:
     return answered(request, lambda line: False)
 
 
-def faulty(brain: Brain, faults: dict[int, Canned | str]) -> Brain:
+def faulty(brain: Brain, faults: Mapping[int, Canned | str]) -> Brain:
     """The brain, but for the requests with these numbers."""
     return lambda request: faults[request.number] if request.number in faults else brain(request)
 
