@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     Edit = Callable[[Tensor, Tensor, Tensor], Tensor]
     """Activations `[n, d_out]` of base prompts, source prompts and the parameters that are learned."""
+
+
+class Job(NamedTuple):
+    """Something to learn: what is exchanged, on which pairs, and where the search begins."""
+
+    edit: Edit
+    pairs: Pairs
+    free: Tensor
+
 
 COLDEST = 0.01
 """Last temperature of the mask; the first is 1."""
@@ -51,19 +60,20 @@ def firing(e: EntityCodes, pairs: Pairs) -> Tensor:
     return e.codes[torch.cat([pairs.base, pairs.source]).unique()].latents.unique()
 
 
-def learn_mask(edit: Edit, size: int, model: EntityModel, pairs: Pairs, *, batch: int, rate: float) -> Tensor:
-    """Which latents are to be exchanged, `[size]` bool: those whose logit ends above zero.
+def learn_masks(jobs: Sequence[Job], model: EntityModel, *, batch: int, rate: float) -> list[Tensor]:
+    """Which latents are to be exchanged for each job, bool: those whose logit ends above zero.
 
     Minimises the cross entropy of the label's first token under strengths sigmoid(logit / T), with Adam and T
-    falling from 1 to 0.01; batch after batch of the pairs, once. Gradients go to the logits alone.
+    falling from 1 to 0.01; batch after batch of the pairs, once. Gradients go to the logits alone. Jobs do not
+    touch each other; they are learned side by side so that the model runs on their pairs in one batch.
     """
     import torch
 
-    logits = torch.zeros(size, device=model.y.device, requires_grad=True)
-    steps = -(-len(pairs) // batch)
-    cooling = COLDEST ** (1 / max(1, steps - 1))
-    _descend(logits, lambda step: torch.sigmoid(logits / cooling**step), edit, model, pairs, batch=batch, rate=rate)
-    return logits.detach() > 0
+    def strength(logits: Tensor, done: float) -> Tensor:
+        return torch.sigmoid(logits / COLDEST**done)
+
+    logits = _descend([job.free for job in jobs], strength, jobs, model, batch=batch, rate=rate)
+    return [free > 0 for free in logits]
 
 
 class Subspace:
@@ -76,35 +86,54 @@ class Subspace:
         return self._y[base] + (self._y[source] - self._y[base]) @ strength @ strength.T
 
 
-def learn_subspace(start: Tensor, model: EntityModel, pairs: Pairs, *, batch: int, rate: float) -> Tensor:
-    """An orthonormal basis `[d_out, k]` of the subspace to exchange, learned as the mask is.
+def learn_subspaces(jobs: Sequence[Job], model: EntityModel, *, batch: int, rate: float) -> list[Tensor]:
+    """For each job an orthonormal basis `[d_out, k]` of the subspace to exchange, learned as masks are.
 
-    Args:
-        start: Where the search begins, `[d_out, k]`; the basis is the Q of its QR decomposition.
+    The basis is the Q of the QR decomposition of what is learned, which begins at the job's `[d_out, k]`.
     """
     import torch
 
-    free = start.to(model.y.device).requires_grad_()
-    _descend(free, lambda _: torch.linalg.qr(free).Q, Subspace(model), model, pairs, batch=batch, rate=rate)
-    return torch.linalg.qr(free.detach()).Q
+    def basis(free: Tensor, _: float) -> Tensor:
+        return torch.linalg.qr(free).Q
+
+    return [
+        basis(free, 1.0) for free in _descend([job.free for job in jobs], basis, jobs, model, batch=batch, rate=rate)
+    ]
 
 
 def _descend(
-    free: Tensor, parameters: Callable[[int], Tensor], edit: Edit, model: EntityModel, pairs: Pairs,
+    free: Sequence[Tensor], parameters: Callable[[Tensor, float], Tensor], jobs: Sequence[Job], model: EntityModel,
     *, batch: int, rate: float,
-) -> None:  # fmt: skip
-    """Adam on `free` over the pairs in their order; the model and the SAE get no gradients."""
+) -> list[Tensor]:  # fmt: skip
+    """Adam on each job's parameters over its pairs in their order; the model and the SAE get no gradients."""
     import torch
 
-    optimiser = torch.optim.Adam([free], lr=rate)
-    target = torch.tensor([model.prompts.labels[label][0] for label in pairs.label], device=free.device)
-    for step, start in enumerate(range(0, len(pairs), batch)):
-        part = slice(start, start + batch)
-        with torch.enable_grad():
-            value = edit(pairs.base[part], pairs.source[part], parameters(step))
-            loss = torch.nn.functional.cross_entropy(model.first(pairs.base[part], value), target[part])
-            (free.grad,) = torch.autograd.grad(loss, [free])
+    free = [x.detach().clone().to(model.y.device).requires_grad_() for x in free]
+    optimiser = torch.optim.Adam(free, lr=rate)
+    first = [[model.prompts.labels[label][0] for label in job.pairs.label] for job in jobs]
+    target = [torch.tensor(labels, device=model.y.device) for labels in first]
+    steps = -(-max(len(job.pairs) for job in jobs) // batch)
+    for step in range(steps):
+        part = slice(step * batch, (step + 1) * batch)
+        for group in _groups(len(jobs), max(1, model.at_once // batch)):
+            mine = [(jobs[i].pairs, jobs[i].edit, target[i][part], free[i]) for i in group]
+            base = torch.cat([pairs.base[part] for pairs, *_ in mine])
+            with torch.enable_grad():
+                values = [
+                    edit(pairs.base[part], pairs.source[part], parameters(x, step / max(1, steps - 1)))
+                    for pairs, edit, _, x in mine
+                ]
+                logits = model.first(base, torch.cat(values)).split([len(value) for value in values])
+                losses = [torch.nn.functional.cross_entropy(*y) for y in zip(logits, [m[2] for m in mine], strict=True)]
+                grads = torch.autograd.grad(torch.stack(losses).sum(), [m[3] for m in mine])
+            for i, grad in zip(group, grads, strict=True):
+                free[i].grad = grad
         optimiser.step()
+    return [x.detach() for x in free]
+
+
+def _groups(n: int, size: int) -> list[range]:
+    return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def score(edit: Edit, parameters: Tensor, model: EntityModel, pairs: Pairs) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -95,14 +94,6 @@ def _carried(model: EntityModel, cause: Pairs) -> float:
     return right.double().mean().item()
 
 
-def named(*names: str | int) -> np.random.Generator:
-    """A generator that depends on the names alone."""
-    import numpy as np
-
-    digest = hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(int.from_bytes(digest, "little")))
-
-
 class _Side:
     """Draws the pairs that exchange one attribute of one type."""
 
@@ -131,6 +122,8 @@ class _Side:
         """At most n cause pairs and n isolation pairs of one side of the split; None where there are too few."""
         import numpy as np
 
+        from saebench.probes import generator
+
         names = list(self._kind.attributes)
         ask = (self._kind.name, names[self._attribute], "test" if scoring else "fit")
         usable = self._right & (self._test == scoring)
@@ -140,22 +133,24 @@ class _Side:
         others = [other for other in range(len(names)) if other != self._attribute]
         cause = self._draw(usable, sources, self._attribute, n, ask)
         isolation = [self._draw(usable, sources, other, -(-n // len(others)), ask) for other in others]
-        mixed = named(self._prompts.seed, "ravel", *ask, "order").permutation(np.concatenate(isolation))[:n]
+        mixed = generator(self._prompts.seed, "ravel", *ask, "order").permutation(np.concatenate(isolation))[:n]
         return (self._pairs(cause, True), self._pairs(mixed, False)) if len(cause) and len(mixed) else None
 
     def _draw(self, usable: np.ndarray, sources: np.ndarray, asked: int, n: int, ask: Sequence[str]) -> np.ndarray:
         """Base and source `[at most n, 2]`, no pair twice, the bases as equally often as can be."""
         import numpy as np
 
+        from saebench.probes import generator
+
         p, exchanged, wanted = self._prompts, self._values[self._attribute], self._values[asked]
-        generator = named(p.seed, "ravel", *ask, list(self._kind.attributes)[asked])
-        bases = generator.permutation(np.flatnonzero(usable & (p.attribute == asked)))[:n]
+        rng = generator(p.seed, "ravel", *ask, list(self._kind.attributes)[asked])
+        bases = rng.permutation(np.flatnonzero(usable & (p.attribute == asked)))[:n]
         each = -(-n // max(1, len(bases)))
         drawn = []
         for base, entity in zip(bases, p.entity[bases], strict=True):
             other = p.entity[sources]
             fine = sources[(exchanged[other] != exchanged[entity]) & (wanted[other] != wanted[entity])]
-            chosen = generator.choice(fine, min(each, len(fine)), replace=False)
+            chosen = rng.choice(fine, min(each, len(fine)), replace=False)
             drawn += [(turn, base, source) for turn, source in enumerate(chosen)]
         drawn.sort(key=lambda pair: pair[0])
         return np.array([pair[1:] for pair in drawn[:n]], dtype=np.int64).reshape(-1, 2)

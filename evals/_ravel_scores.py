@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.metric import NotApplicable, Sums
 
-from ._ravel_masks import Latents, firing, learn_mask, score
-from ._ravel_pairs import Exchange, exchanges, named
+from ._ravel_masks import Job, Latents, firing, learn_masks, score
+from ._ravel_pairs import Exchange, exchanges
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,28 +72,57 @@ def masks(e: EntityCodes, fit: Fit) -> Masks:
 
     def make() -> Masks:
         found, notes = known(e.model, fit.steps * fit.batch // 2, fit.pairs)
-        learned: dict[str, list[Tensor]] = {}
-        random: dict[str, list[Tensor]] = {}
-        for name in error:
-            both = [_exchanged(e, x, name == "kept", fit) for x in found]
-            learned[f"error={name}"], random[f"error={name}"] = ([part[i] for part in both] for i in (0, 1))
-        return Masks(sums(e.model, found, learned, notes), sums(e.model, found, random, notes))
+        keeps = [name == "kept" for name in error]
+        latents = [firing(e, x.fit) for x in found]
+        chosen = _learned(e, found, latents, keeps, fit)
+        drawn = [
+            [_drawn(e, x, own, mask) for x, own, mask in zip(found, latents, part, strict=True)] for part in chosen
+        ]
+        made = []
+        for kind in (chosen, drawn):
+            right = {
+                f"error={name}": [
+                    _scored(e, x, own[mask], keep) for x, own, mask in zip(found, latents, part, strict=True)
+                ]
+                for name, keep, part in zip(error, keeps, kind, strict=True)
+            }
+            made.append(sums(e.model, found, right, notes))
+        return Masks(*made)
 
     return e.once(("ravel", fit), make)
 
 
-def _exchanged(e: EntityCodes, x: Exchange, keep_error: bool, fit: Fit) -> tuple[Tensor, Tensor]:
-    """Which scoring pairs come out right with the learned latents, and with as many at random."""
+def _learned(
+    e: EntityCodes, found: Sequence[Exchange], latents: Sequence[Tensor], keeps: Sequence[bool], fit: Fit
+) -> list[list[Tensor]]:
+    """The mask of every attribute by treatment of the error, all learned side by side."""
     import torch
 
-    latents = firing(e, x.fit)
-    mask = learn_mask(Latents(e, latents, keep_error), len(latents), e.model, x.fit, batch=fit.batch, rate=fit.rate)
-    drawn = named(e.model.prompts.seed, "ravel", x.name, "random mask").permutation(len(latents))[: int(mask.sum())]
-    results = []
-    for chosen in (latents[mask], latents[torch.from_numpy(drawn).to(latents.device)]):
-        edit = Latents(e, chosen, keep_error)
-        results.append(score(edit, torch.ones(len(chosen), device=latents.device), e.model, x.test))
-    return results[0], results[1]
+    jobs = [
+        Job(Latents(e, own, keep), x.fit, torch.zeros(len(own)))
+        for keep in keeps
+        for x, own in zip(found, latents, strict=True)
+    ]
+    masks = learn_masks(jobs, e.model, batch=fit.batch, rate=fit.rate)
+    return [masks[i : i + len(found)] for i in range(0, len(masks), len(found))]
+
+
+def _drawn(e: EntityCodes, x: Exchange, latents: Tensor, mask: Tensor) -> Tensor:
+    """As many of an attribute's latents as were learned, drawn at random."""
+    import torch
+
+    from saebench.probes import generator
+
+    drawn = generator(e.model.prompts.seed, "ravel", x.name, "random mask").permutation(len(latents))[: int(mask.sum())]
+    return torch.from_numpy(drawn).to(latents.device)
+
+
+def _scored(e: EntityCodes, x: Exchange, latents: Tensor, keep_error: bool) -> Tensor:
+    """Which scoring pairs come out right when some latents are exchanged."""
+    import torch
+
+    edit = Latents(e, latents, keep_error)
+    return score(edit, torch.ones(len(latents), device=latents.device), e.model, x.test)
 
 
 def known(model: EntityModel, fit: int, test: int) -> tuple[list[Exchange], tuple[str, ...]]:
@@ -112,7 +141,9 @@ def start(model: EntityModel, name: str, k: int) -> Tensor:
     """Where the search for an attribute's subspace begins: a random `[d_out, k]`."""
     import torch
 
-    drawn = named(model.prompts.seed, "ravel", name, "skyline").standard_normal((model.y.shape[1], k))
+    from saebench.probes import generator
+
+    drawn = generator(model.prompts.seed, "ravel", name, "skyline").standard_normal((model.y.shape[1], k))
     return torch.from_numpy(drawn).float()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from saebench.inputs import EntityCodes
 from saebench.metric import Array, Sums, Totals, metric
 
-from ._ravel_masks import Subspace, learn_subspace, score
+from ._ravel_masks import Job, Subspace, learn_subspaces, score
 from ._ravel_scores import FIT, SEARCH, Fit, Search, known, masks, start, sums
 
 
@@ -80,12 +80,12 @@ def ravel_skyline(e: EntityCodes, *, search: Search = SEARCH, dims: int = 0) -> 
     def make() -> Sums:
         model = e.model
         found, notes = known(model, search.steps * search.batch // 2, search.pairs)
-        right = []
-        for x in found:
-            k = min(model.y.shape[1], dims or -(-model.y.shape[1] // len(model.prompts.types[x.type].attributes)))
-            begin = start(model, x.name, k)
-            basis = learn_subspace(begin, model, x.fit, batch=search.batch, rate=search.rate)
-            right.append(score(Subspace(model), basis, model, x.test))
+        size = [len(model.prompts.types[x.type].attributes) for x in found]
+        width = model.y.shape[1]
+        begin = [start(model, x.name, min(width, dims or -(-width // n))) for x, n in zip(found, size, strict=True)]
+        jobs = [Job(Subspace(model), x.fit, free) for x, free in zip(found, begin, strict=True)]
+        bases = learn_subspaces(jobs, model, batch=search.batch, rate=search.rate)
+        right = [score(Subspace(model), basis, model, x.test) for x, basis in zip(found, bases, strict=True)]
         return sums(model, found, {"": right}, notes)
 
     return e.model.once(("ravel", "skyline", search, dims), make)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,16 +17,32 @@ if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
     from saebench.data.facts import EntityPrompts
     from saebench.models import Subject
+    from saebench.models.past import Past
 
 CACHE_BYTES = 2**30
-"""Most memory for activations at the hook that are kept between calls."""
+"""Most memory for what is kept of the prompts between calls."""
+
+
+class _Start(NamedTuple):
+    """Prompts ready to be run on: a run, and the place of each prompt's entity in it."""
+
+    run: Run
+    place: Tensor
+
+
+class _Kept(NamedTuple):
+    """All prompts from their entities on, and what lies before, each distinct beginning once."""
+
+    run: Run
+    past: Past
+    beginning: Tensor
 
 
 class EntityResume:
-    """What an `EntityModel` runs on with: prompts once through the layers below the hook, then from it.
+    """What an `EntityModel` runs on with: prompts once through the model, then from the hook and the entity on.
 
-    Activations at the hook are kept for prompts that are edited again and again (fitting a mask), as far as
-    they fit into memory.
+    An edit at the entity moves nothing before it, so where the model remembers (`Subject.remembers`) only the
+    entity's last token and what follows are run again. They are kept for all prompts as far as memory allows.
 
     Args:
         hook: Where edits are put in.
@@ -36,97 +52,166 @@ class EntityResume:
     def __init__(self, model: Subject, data: Dataset, hook: str, budget: int) -> None:
         self._model, self._hook, self._budget = model, hook, budget
         self._prompts: EntityPrompts = data.items
-        self._kept: dict[int, tuple[Tensor, Tensor | None]] = {}
-        self._room = CACHE_BYTES
+        self._late = len(self._prompts.rows) > 0 and model.remembers(hook)
+        self._ends = not bool(self._prompts.boundary.all())
+        self._kept: _Kept | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Prompts that fit a batch."""
+        p = self._prompts
+        lengths = np.array([len(row) for row in p.rows] or [1])
+        longest = int((lengths - p.position).max() if self._late and len(p.rows) else lengths.max()) + 1
+        return max(1, self._budget // longest)
 
     def first(self, prompt: Tensor, value: Tensor) -> Tensor:
         """Logits of the token after each prompt, `[n, vocabulary]`; differentiable in `value [n, d_out]`."""
-        rows = [self._prompts.rows[i] for i in prompt.tolist()]
-        run = self._run(prompt, rows)
-        hidden = self._model.resume(run, self._hook, self._edited(run, prompt, value))
-        last = torch.tensor([len(row) - 1 for row in rows], device=hidden.device)
-        return self._model.logits(hidden[torch.arange(len(rows), device=hidden.device), last]).float()
+        start = self._start(prompt)
+        hidden = self._resumed(start, value)
+        rows = torch.arange(len(prompt), device=hidden.device)
+        return self._model.logits(hidden[rows, start.place + self._tail(prompt, hidden)]).float()
 
     def completes(self, prompt: Tensor, value: Tensor, label: list[str]) -> Tensor:
         """Whether the greedy continuation is the label, and ends there, `[n]` bool."""
+        step = self.at_once
+        parts = [slice(i, i + step) for i in range(0, len(prompt), step)]
         with torch.no_grad():
-            found = [self._continues(prompt[part], value[part], label[part]) for part in self._parts(prompt)]
+            found = [self._completed(prompt[part], value[part], label[part]) for part in parts]
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)
 
     def right(self) -> Tensor:
-        """Which prompts the unedited model completes with the entity's own value, `[prompts]` bool."""
+        """Which prompts the unedited model completes with the entity's own value, `[prompts]` bool.
+
+        The same forwards bring what the model is run on from later, which is kept where it fits.
+        """
         p = self._prompts
         labels = [
             list(p.types[t].attributes.values())[a][e]
             for t, a, e in zip(p.type.tolist(), p.attribute.tolist(), p.entity.tolist(), strict=True)
         ]
-        prompt = torch.arange(len(p.rows))
+        keep = _Keep(p, self._hook) if self._late else None
+        found = []
         with torch.no_grad():
-            found = [self._continues(prompt[part], None, labels[part]) for part in self._parts(prompt)]
-        return torch.cat(found)
+            for part in self._parts():
+                numbers = part.tolist()
+                rows = self._with_labels(numbers, [labels[i] for i in numbers])
+                run = self._run(rows)
+                assert run.final is not None
+                found.append(self._says(run.final, [len(p.rows[i]) for i in numbers], [labels[i] for i in numbers]))
+                keep = keep if keep is not None and keep.add(run, numbers) else None
+        self._kept = keep.joined() if keep is not None else None
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)
 
-    def _parts(self, prompt: Tensor) -> Iterator[slice]:
+    def _parts(self) -> Iterator[Tensor]:
         longest = max((len(row) for row in self._prompts.rows), default=1) + 8
-        step = max(1, self._budget // longest)
-        return (slice(i, i + step) for i in range(0, len(prompt), step))
+        return iter(torch.arange(len(self._prompts.rows)).split(max(1, self._budget // longest)))
 
-    def _continues(self, prompt: Tensor, value: Tensor | None, label: list[str]) -> Tensor:
+    def _completed(self, prompt: Tensor, value: Tensor, label: list[str]) -> Tensor:
         """Teacher-forced: every token of the label is the likeliest, and what follows does not go on with the word."""
-        p = self._prompts
+        longer = self._ends or any(len(self._prompts.labels[name]) > 1 for name in label)
+        start = self._fresh(prompt, label) if longer else self._start(prompt)
+        hidden = self._resumed(start, value)
+        ends = start.place + self._tail(prompt, hidden) + 1
+        return self._says(hidden, ends.tolist(), label)
+
+    def _says(self, hidden: Tensor, ends: Sequence[int], label: Sequence[str]) -> Tensor:
+        """Whether final states `[n, length, d_model]` state the label behind a prompt of some length, `[n]` bool."""
+        p, more = self._prompts, int(self._ends)
         answers = [np.asarray(p.labels[name], dtype=np.int64) for name in label]
-        prompts = [p.rows[i] for i in prompt.tolist()]
-        rows = [np.concatenate([row, answer]) for row, answer in zip(prompts, answers, strict=True)]
-        tokens = rectangle(rows).long().to(self._model.device)
-        run = self._model.forward(tokens, [self._hook], final=value is None)
-        if value is None:
-            assert run.final is not None
-            hidden = run.final
-        else:
-            hidden = self._model.resume(run, self._hook, self._edited(run, prompt, value))
-        owner = np.repeat(np.arange(len(rows)), [len(a) + 1 for a in answers])
-        place = np.concatenate([np.arange(len(r) - 1, len(r) + len(a)) for r, a in zip(prompts, answers, strict=True)])
+        owner = np.repeat(np.arange(len(answers)), [len(a) + more for a in answers])
+        place = np.concatenate([np.arange(n - 1, n - 1 + len(a) + more) for n, a in zip(ends, answers, strict=True)])
         hidden = hidden[torch.from_numpy(owner).to(hidden.device), torch.from_numpy(place).to(hidden.device)]
         guess = self._model.logits(hidden).argmax(-1).cpu().numpy()
-        wanted = np.concatenate([np.append(a, -1) for a in answers])
+        wanted = np.concatenate([np.append(a, -1)[: len(a) + more] for a in answers])
         fine = np.where(wanted >= 0, guess == wanted, p.boundary[guess])
-        return torch.from_numpy(np.bincount(owner, weights=~fine, minlength=len(rows)) == 0)
+        return torch.from_numpy(np.bincount(owner, weights=~fine, minlength=len(answers)) == 0)
 
-    def _edited(self, run: Run, prompt: Tensor, value: Tensor) -> Tensor:
-        """The activations of a run with those of the entities replaced."""
-        clean = run.acts[self._hook]
-        rows = torch.arange(len(prompt), device=clean.device)
-        position = torch.from_numpy(self._prompts.position)[prompt.cpu()].to(clean.device)
-        return clean.index_put((rows, position), value.to(clean.device, clean.dtype))
+    def _with_labels(self, numbers: Sequence[int], label: Sequence[str]) -> list[np.ndarray]:
+        """The prompts with what must be read of their labels: all of it only where its end matters."""
+        p = self._prompts
+        answers = [np.asarray(p.labels[name], dtype=np.int64) for name in label]
+        cut = [a if self._ends else a[:-1] for a in answers]
+        return [np.concatenate([p.rows[i], a]) for i, a in zip(numbers, cut, strict=True)]
 
-    def _run(self, prompt: Tensor, rows: list[np.ndarray]) -> Run:
-        """A run of prompts that was kept at the hook, made anew where it is not in memory."""
-        numbers = prompt.tolist()
-        missing = [i for i in dict.fromkeys(numbers) if i not in self._kept]
+    def _run(self, rows: list[np.ndarray]) -> Run:
         tokens = rectangle(rows).long().to(self._model.device)
-        if missing and not self._keep(missing):
-            with torch.no_grad():
-                return self._model.forward(tokens, [self._hook], final=False)
-        acts, entering = zip(*(self._kept[i] for i in numbers), strict=True)
-        started = {} if entering[0] is None else {self._hook: _stacked([e for e in entering if e is not None])}
-        return Run(tokens, {self._hook: _stacked(acts)}, None, started)
+        return self._model.remember(tokens, self._hook) if self._late else self._model.forward(tokens, [self._hook])
 
-    def _keep(self, missing: list[int]) -> bool:
-        """Run prompts and keep their activations; False when there is no room for them."""
-        width = self._model.site(self._hook).width
-        rows = [self._prompts.rows[i] for i in missing]
-        need = 8 * sum(map(len, rows)) * width
-        if need > self._room:
-            return False
-        self._room -= need
+    def _start(self, prompt: Tensor) -> _Start:
+        """The prompts as they were kept, or run anew."""
+        if self._kept is None:
+            return self._fresh(prompt)
+        kept, rows = self._kept, prompt.to(self._kept.beginning.device)
+        run = kept.run
+        acts, entering = ({k: v[rows] for k, v in part.items()} for part in (run.acts, run.entering))
+        started = Run(run.tokens[rows], acts, None, entering, kept.past.rows(kept.beginning[rows]))
+        return _Start(started, torch.zeros_like(rows))
+
+    def _fresh(self, prompt: Tensor, label: list[str] | None = None) -> _Start:
+        """The prompts, with a label behind each or without, run through the layers below the hook."""
+        p, numbers = self._prompts, prompt.tolist()
+        rows = [p.rows[i] for i in numbers] if label is None else self._with_labels(numbers, label)
+        at = torch.from_numpy(p.position)[prompt.cpu()].to(self._model.device)
         with torch.no_grad():
-            run = self._model.forward(rectangle(rows).long(), [self._hook], final=False)
-        entering = run.entering.get(self._hook)
-        for place, (number, row) in enumerate(zip(missing, rows, strict=True)):
-            n = len(row)
-            start = None if entering is None else entering[place, :n].clone()
-            self._kept[number] = (run.acts[self._hook][place, :n].clone(), start)
+            if self._late:
+                return _Start(self._run(rows).after(at), torch.zeros_like(at))
+            tokens = rectangle(rows).long().to(self._model.device)
+            return _Start(self._model.forward(tokens, [self._hook], final=False), at)
+
+    def _resumed(self, start: _Start, value: Tensor) -> Tensor:
+        """Final states with the activations of the entities replaced."""
+        clean = start.run.acts[self._hook]
+        rows = torch.arange(len(clean), device=clean.device)
+        edited = clean.index_put((rows, start.place), value.to(clean.device, clean.dtype))
+        return self._model.resume(start.run, self._hook, edited)
+
+    def _tail(self, prompt: Tensor, like: Tensor) -> Tensor:
+        """Tokens between the entity's last and the prompt's last, `[n]`."""
+        p = self._prompts
+        tail = [len(p.rows[i]) - 1 - int(p.position[i]) for i in prompt.tolist()]
+        return torch.tensor(tail, dtype=torch.long, device=like.device)
+
+
+class _Keep:
+    """Collects what is kept of the prompts, batch by batch, until it is too much."""
+
+    def __init__(self, prompts: EntityPrompts, hook: str) -> None:
+        p, self._hook = prompts, hook
+        begun = [row[:at].tobytes() for row, at in zip(p.rows, p.position, strict=True)]
+        _, first, which = np.unique(np.array(begun, dtype=object), return_index=True, return_inverse=True)
+        self._order = {int(prompt): number for number, prompt in enumerate(first)}
+        self._which, self._room, self._numbers = which, CACHE_BYTES, list[int]()
+        self._at = torch.from_numpy(p.position)
+        self._length = max(len(row) - int(at) for row, at in zip(p.rows, p.position, strict=True))
+        self._runs, self._pasts = list[Run](), list["Past"]()
+
+    def add(self, run: Run, numbers: list[int]) -> bool:
+        """Keep a run of some prompts; False when there is no room for it."""
+        at = self._at[numbers].to(run.tokens.device)
+        cut = run.after(at, self._length)
+        new = [i for i, number in enumerate(numbers) if number in self._order]
+        assert cut.past is not None
+        kept = [cut.tokens, *cut.acts.values(), *cut.entering.values()]
+        self._room -= sum(t.numel() * t.element_size() for t in kept) + len(new) * cut.past.row_bytes
+        if self._room < 0:
+            return False
+        if new:
+            self._pasts.append(cut.past.rows(torch.tensor(new, device=at.device)))
+            self._numbers += [self._order[numbers[i]] for i in new]
+        cut.past = None
+        self._runs.append(cut)
         return True
 
+    def joined(self) -> _Kept:
+        """All that was kept."""
+        from saebench.models.past import joined
 
-def _stacked(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+        runs = self._runs
+        acts, entering = (
+            {key: torch.cat([getattr(run, name)[key] for run in runs]) for key in getattr(runs[0], name)}
+            for name in ("acts", "entering")
+        )
+        row = torch.empty(len(self._numbers), dtype=torch.long)
+        row[torch.tensor(self._numbers)] = torch.arange(len(self._numbers))
+        run = Run(torch.cat([run.tokens for run in runs]), acts, None, entering)
+        return _Kept(run, joined(self._pasts), row[torch.from_numpy(self._which)].to(run.tokens.device))

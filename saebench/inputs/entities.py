@@ -30,6 +30,11 @@ class EntityModel(Memo):
         self.right = right
         self._resume = resume
 
+    @property
+    def at_once(self) -> int:
+        """Prompts that the model runs on in one batch without running out of memory."""
+        return self._resume.at_once
+
     def first(self, prompt: Tensor, value: Tensor) -> Tensor:
         """Logits of the token after each prompt, with another activation at its entity; differentiable.
 
@@ -58,6 +63,9 @@ class EntityModel(Memo):
 
 class Resume(Protocol):
     """What the engine gives an `EntityModel` to run on from the hook."""
+
+    @property
+    def at_once(self) -> int: ...
 
     def first(self, prompt: Tensor, value: Tensor) -> Tensor: ...
 

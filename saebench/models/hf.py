@@ -6,18 +6,21 @@ model's own forward runs the rest: positions, masks, rotary embeddings and soft-
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from saebench.errors import UserError
 from saebench.models import sites as at
 from saebench.models.anatomy import Block, dissect, projection_width, text_config
 from saebench.models.fingerprint import content_hash
+from saebench.models.past import Past
 from saebench.models.sites import Site
 from saebench.models.subject import Run, Subject, wants_grad
 from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
@@ -156,7 +159,17 @@ class HFSubject(Subject):
 
     # reading
 
-    def _forward(self, tokens: Tensor, sites: Sequence[Site], final: bool) -> Run:
+    def _remember(self, tokens: Tensor, site: Site) -> Run:
+        cache = DynamicCache()
+        run = self._forward(tokens, [site], True, cache)
+        kept = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
+        layers = tuple((k, v) for k, v in kept if isinstance(k, Tensor) and isinstance(v, Tensor))
+        if len(layers) != self.n_layers or any(k.shape[2] != tokens.shape[1] for k, _ in layers):
+            raise NotImplementedError("its layers do not each remember all tokens by keys and values")
+        run.past = Past(layers, torch.ones_like(tokens, dtype=torch.bool)).above(site.layer)
+        return run
+
+    def _forward(self, tokens: Tensor, sites: Sequence[Site], final: bool, cache: DynamicCache | None = None) -> Run:
         points = {site.hook: self._point(site.kind, site.layer) for site in sites}
         starts = {site.hook: self._start(site) for site in sites}
         keep = {p for p in (*points.values(), *starts.values()) if p is not None}
@@ -165,7 +178,7 @@ class HFSubject(Subject):
             if site.kind in (at.ATTN_OUT, at.RESID_MID, at.MLP_IN, at.MLP_OUT):
                 watch |= self._formats(self._anatomy.blocks[site.layer])
         end = Point(self._anatomy.trunk, "out")
-        seen = self._read(tokens, watch | {end} if final else watch, keep | {end} if final else keep)
+        seen = self._read(tokens, watch | {end} if final else watch, keep | {end} if final else keep, cache)
         for hook in points:
             if points[hook] not in seen or (starts[hook] or points[hook]) not in seen:
                 raise UserError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
@@ -176,7 +189,9 @@ class HFSubject(Subject):
             {hook: seen[start] for hook, start in starts.items() if start is not None},
         )
 
-    def _read(self, tokens: Tensor, watch: set[Point], keep: set[Point]) -> dict[Point, Tensor]:
+    def _read(
+        self, tokens: Tensor, watch: set[Point], keep: set[Point], cache: DynamicCache | None = None
+    ) -> dict[Point, Tensor]:
         """Run the model until all points to keep have been seen, and return copies of them."""
         seen: dict[Point, Tensor] = {}
 
@@ -192,7 +207,7 @@ class HFSubject(Subject):
         with operate(self.model) as op:
             for point in watch | {self._anatomy.blocks[0].resid_post}:
                 op.read(point, partial(see, point), self._arity)
-            self._call(op, tokens)
+            self._call(op, tokens, {} if cache is None else {"past_key_values": cache, "use_cache": True})
         return seen
 
     def _start(self, site: Site) -> Point | None:
@@ -234,7 +249,7 @@ class HFSubject(Subject):
             elif kind not in at.RESIDUAL:
                 checks.append(op.write(point, value))
             op.read(Point(self._anatomy.trunk, "out"), partial(_finish, got.append))
-            self._call(op, run.tokens)
+            self._call(op, run.tokens, {} if run.past is None else run.past.call(run.tokens, self._takes_positions))
         if any(check() != 1 for check in checks) or not got:
             raise UserError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
         return got[0]
@@ -267,9 +282,13 @@ class HFSubject(Subject):
         logits = output.logits if hasattr(output, "logits") else output[0]
         return logits.reshape(*shape[:-1], logits.shape[-1])
 
-    def _call(self, op: Surgery, tokens: Tensor) -> Any:
+    @cached_property
+    def _takes_positions(self) -> bool:
+        return "position_ids" in inspect.signature(self.model.forward).parameters
+
+    def _call(self, op: Surgery, tokens: Tensor, asked: dict[str, Any] | None = None) -> Any:
         op.patch(self.model.get_submodule(self._anatomy.trunk), "warn_if_padding_and_no_attention_mask", _nothing)
-        return op.run(input_ids=tokens, use_cache=False)
+        return op.run(input_ids=tokens, **{"use_cache": False, **(asked or {})})
 
 
 class _Output(BaseModelOutputWithPastAndCrossAttentions):

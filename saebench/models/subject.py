@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saebench.errors import UserError
 from saebench.models.fingerprint import content_hash
+from saebench.models.past import Past, suffix
 from saebench.models.sites import EMBED, KINDS, RESIDUAL, Site, name_of, parse_hook
 
 if TYPE_CHECKING:
@@ -28,12 +29,29 @@ class Run:
         acts: Activation by hook, `[batch, length, width]`.
         final: Hidden states after the final norm, before the head, or None after an early exit.
         entering: By hook, the residual from which the hook's layer is run again.
+        past: What the model remembers: of all tokens after `remember`, of those before these after `after`.
     """
 
     tokens: Tensor
     acts: dict[str, Tensor]
     final: Tensor | None
     entering: dict[str, Tensor] = field(default_factory=dict)
+    past: Past | None = None
+
+    def after(self, at: Tensor, length: int | None = None) -> Run:
+        """The run from one position of each row on, with what lies before it as keys and values.
+
+        Args:
+            at: Positions `[batch]`, at least one of them above zero.
+            length: Tokens to keep from there on; all by default.
+
+        Returns:
+            A run of `[batch, length]` tokens that `resume` goes on with; rows that end earlier repeat their last token.
+        """
+        assert self.past is not None
+        n = length or self.tokens.shape[1] - int(at.min())
+        acts, entering = ({k: suffix(v, at, n) for k, v in part.items()} for part in (self.acts, self.entering))
+        return Run(suffix(self.tokens, at, n), acts, None, entering, self.past.before(at))
 
 
 class Subject(ABC):
@@ -69,6 +87,7 @@ class Subject(ABC):
         self.model: Any = model
         self._sites: dict[str, Site] = {}
         self._proved: set[str] = set()
+        self._remembers: dict[str, bool] = {}
         self._causal = False
 
     # what it is
@@ -195,6 +214,31 @@ class Subject(ABC):
         self._prove(site)
         return self._resume(run, site, value.to(device=clean.device, dtype=clean.dtype))
 
+    def remembers(self, hook: str) -> bool:
+        """Whether rows can be run on from a position in their middle, as `Run.after` cuts them.
+
+        Tried once: an edit of the middle must give what it gives when the whole rows are run. What holds it back is
+        a model whose layers remember in another way than by keys and values, or none that we can hand to it.
+        """
+        if hook not in self._remembers:
+            site = self.site(hook)
+            self._prove(site)
+            self._remembers[hook] = self._remembered(site)
+        return self._remembers[hook]
+
+    def remember(self, tokens: Tensor, hook: str) -> Run:
+        """As `forward` with final states, and with the keys and values that `Run.after` needs.
+
+        Raises:
+            UserError: As `forward`; or this model does not remember (see `remembers`).
+        """
+        if not self.remembers(hook):
+            raise UserError(f"{self.name} ({self.architecture}) cannot run on from the middle of a row at {hook!r}.")
+        return self._remember(self._checked(tokens), self.site(hook))
+
+    def _remember(self, tokens: Tensor, site: Site) -> Run:
+        raise NotImplementedError
+
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits `[..., vocab]` of final hidden states `[..., d_model]` by the model's own head.
@@ -256,6 +300,28 @@ class Subject(ABC):
                 "activation does not give the unchanged result, so layers share state beside the residual stream."
             )
         self._proved.add(site.hook)
+
+    def _remembered(self, site: Site) -> bool:
+        """Whether running on from the middle of rows gives what running the whole rows gives."""
+        tokens = self._probe_tokens(rows=3)
+        at = torch.tensor([0, 1, 2], device=tokens.device).clamp_max(tokens.shape[1] - 1)
+        rows = torch.arange(3, device=tokens.device)
+        if tokens.shape[1] < 2:
+            return False
+        try:
+            run = self._remember(tokens, site)
+            late = run.after(at)
+            part = late.acts[site.hook].flip(-1)
+            value = run.acts[site.hook].clone()
+            for row, start in zip(rows.tolist(), at.tolist(), strict=True):
+                value[row, start:] = part[row, : tokens.shape[1] - start]
+            whole = self._resume(Run(run.tokens, run.acts, None, run.entering), site, value)
+            again = self._resume(late, site, part)
+        except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, UserError):
+            return False
+        bound = max(1e-4, min(0.05, 8 * torch.finfo(whole.dtype).eps)) * float(whole.abs().max())
+        ends = (tokens.shape[1] - 1 - at, torch.full_like(at, tokens.shape[1] - 1))
+        return float((again[rows, ends[0]] - whole[rows, ends[1]]).abs().max()) <= bound
 
     def _same(self, a: Tensor, b: Tensor) -> bool:
         """Whether two results are equal; elsewhere than on a CPU, up to sums taken in another order."""

@@ -26,6 +26,8 @@ class Stating(torch.nn.Module):
         deaf: Attributes that are answered from the prompt whatever the activation is.
     """
 
+    at_once = 100
+
     def __init__(self, prompts: EntityPrompts, directions: Tensor, deaf: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.directions = torch.nn.Parameter(directions)
