@@ -4,7 +4,8 @@ Every template names the entity once, and nothing between the name and the quest
 has a head in its first block that looks one word back, and reads a name off the comma behind it: an interchange at
 the name itself moves no answer, so the comma counts as part of the name. Where an article introduces the entity
 first ("... is a city . its country is"), the words between carry the name too, and such a template would measure
-the model, not a SAE.
+the model, not a SAE. People go by their surnames alone: a first name is read where it stands, so that an interchange
+behind "ada bapuer" mixes two people, and it turns 17 % of the birthplaces; behind "bapuer" it turns 60 to 70 %.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def from_world(types: Sequence[str], seed: int) -> list[FactTable]:
 
 
 def _table(type_: str, seed: int) -> FactTable:
-    group = {entity.name: entity for entity in world.entities(type_)}
+    group = {entity.words[-1]: entity for entity in world.entities(type_)}
     facts = {name: dict(entity.attributes) for name, entity in group.items()}
     return FactTable(type_, facts, tuple(next(iter(facts.values()))), _prompts(group, seed))
 
@@ -48,7 +49,7 @@ def _prompts(group: dict[str, world.Entity], seed: int) -> Callable[[str, str], 
             "alone": "",
             "after news": f"on {rng.choice(_DAYS)} the crowd followed the champion . ",
             "after a biography": f"she often explains {rng.choice(_LESSONS)} and essays . ",
-            "after a fact": f"about {other.name} , {link} {other.possessive} {told} is {other.attributes[told]} . ",
+            "after a fact": f"about {other.words[-1]} , {link} {other.possessive} {told} is {other.attributes[told]} . ",
         }
         asked = f" {link} {entity.possessive} {relation} is"
         return [Template(key, f"{front}about ", asked, tail=" ,") for key, front in fronts.items()]
