@@ -65,20 +65,19 @@ class Patterns:
         """The same for rows of numbered tokens, -1 for none of them, `[rows, size]`."""
         import numpy as np
 
-        size = ids.shape[1]
-        rate = np.zeros(len(number) + 1)
-        known = {number[token]: value for token, value in self.rates.items() if token in number}
-        rate[list(known)] = list(known.values())
-        sure = rate[ids]
-        for pattern in self.patterns:
-            if not all(token in number for _, token in pattern.tokens):
-                continue
-            holds = np.ones(ids.shape, dtype=bool)
+        from saebench.judges.ngram_rules import match
+
+        usable = [p for p in self.patterns if all(token in number for _, token in p.tokens)]
+        distances = 1 + max((distance for p in usable for distance, _ in p.tokens), default=0)
+        table = np.full((len(usable), distances), -1, dtype=np.int32)
+        for row, pattern in zip(table, usable, strict=True):
             for distance, token in pattern.tokens:
-                holds[:, :distance] = False
-                holds[:, distance:] &= ids[:, : size - distance] == number[token]
-            np.maximum(sure, pattern.confidence, out=sure, where=holds)
-        return sure
+                row[distance] = number[token]
+        rate = np.zeros(len(number))
+        for token, value in self.rates.items():
+            if token in number:
+                rate[number[token]] = value
+        return match(ids, table, np.array([pattern.confidence for pattern in usable]), rate)
 
 
 @dataclass(frozen=True)
@@ -142,23 +141,27 @@ class NGramJudge:
         from saebench.judges.ngram_rules import confidence, learn
 
         number: dict[str, int] = {}
-        rows = [[number.setdefault(token, len(number)) for token in context.tokens] for context in contexts]
-        fires = np.concatenate([np.array(context.activations) != 0 for context in contexts])
-        feature = _features(rows, self.before)
+        for context in contexts:
+            for token in context.tokens:
+                number.setdefault(token, len(number))
+        ids = numbered([context.tokens for context in contexts], number)
+        feature = _features(ids, self.before)
+        fires = np.concatenate([np.array(context.activations) for context in contexts]) != 0
         found, counts = learn(feature, fires, len(number), self.depth, self.patterns, self.lowest)
         tokens = list(number)
         patterns = [
             Pattern(
-                tuple((distance, tokens[token]) for distance, token in enumerate(row) if token >= 0),
-                int(yes), int(no), round(float(confidence(row, int(yes), int(no))), 4),
+                tuple((distance, tokens[token]) for distance, token in enumerate(row.tolist()) if token >= 0),
+                yes, no, round(float(confidence(row, yes, no)), 4),
             )
-            for row, (yes, no) in zip(found, counts, strict=True)
+            for row, (yes, no) in zip(found, counts.tolist(), strict=True)
         ]  # fmt: skip
         patterns.sort(key=lambda pattern: (-pattern.fires, pattern.silent))
-        seen, firing = np.bincount(feature[:, 0]), np.bincount(feature[fires, 0], minlength=len(number))
+        seen = np.bincount(feature[:, 0], minlength=len(number))
+        firing = np.bincount(feature[fires, 0], minlength=len(number))
         rates = {tokens[i]: float(firing[i] / (seen[i] + 1) / 2) for i in np.flatnonzero(firing)}
-        draft = Patterns(tuple(patterns), rates, 0.5)
-        return Patterns(draft.patterns, rates, _threshold(draft, contexts))
+        sure = Patterns(tuple(patterns), rates, 0.5).matched(ids, number)
+        return Patterns(tuple(patterns), rates, _threshold(sure.max(1), [context.fires for context in contexts]))
 
 
 def numbered(rows: Sequence[Sequence[str]], number: Mapping[str, int]) -> np.ndarray:
@@ -171,30 +174,27 @@ def numbered(rows: Sequence[Sequence[str]], number: Mapping[str, int]) -> np.nda
     return ids
 
 
-def _features(rows: Sequence[Sequence[int]], before: int) -> np.ndarray:
-    """Each token and those in front of it, -1 beyond its window's start, `[tokens, before + 1]` int32."""
+def _features(ids: np.ndarray, before: int) -> np.ndarray:
+    """Each token of some rows and those in front of it, -1 beyond the row's start, `[tokens, before + 1]` int32."""
     import numpy as np
 
-    parts = []
-    for row in rows:
-        feature = np.full((len(row), before + 1), -1, dtype=np.int32)
-        for distance in range(min(before + 1, len(row))):
-            feature[distance:, distance] = row[: len(row) - distance]
-        parts.append(feature)
-    return np.concatenate(parts)
+    feature = np.full((*ids.shape, before + 1), -1, dtype=np.int32)
+    for distance in range(min(before + 1, ids.shape[1])):
+        feature[:, distance:, distance] = ids[:, : ids.shape[1] - distance]
+    return feature[ids >= 0]
 
 
-def _threshold(known: Patterns, contexts: Sequence[Context]) -> float:
+def _threshold(top: np.ndarray, fires: Sequence[bool]) -> float:
     """The confidence that tells firing from silent contexts best (balanced accuracy); of equals the nearest to 1/2."""
     import numpy as np
 
-    fires = np.array([context.fires for context in contexts])
-    if fires.all():
+    firing = np.array(fires)
+    if firing.all():
         return 0.5
-    top = known.confidences(contexts).max(1)
-    tried = np.unique([0.5, *((np.unique(top)[1:] + np.unique(top)[:-1]) / 2)])
+    levels = np.unique(top)
+    tried = np.unique([0.5, *((levels[1:] + levels[:-1]) / 2)])
     said = top >= tried[:, None]
-    score = said[:, fires].mean(1) - said[:, ~fires].mean(1)
+    score = said[:, firing].mean(1) - said[:, ~firing].mean(1)
     best = tried[score >= score.max() - 1e-9]
     return float(best[np.abs(best - 0.5).argmin()])
 

@@ -8,6 +8,9 @@ from typing import Any
 import numba
 import numpy as np
 
+SLACK = 0.02
+"""How much precision a pattern may lose by doing without a condition."""
+
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile when first called, and keep the code on disk where some folder can be written."""
@@ -46,6 +49,89 @@ def confidence(pattern: np.ndarray, yes: int, no: int) -> float:
 
 
 @_compiled
+def _tally(feature: np.ndarray, fires: np.ndarray, inside: np.ndarray, size: int, tally: np.ndarray) -> None:
+    """How often each token stands at each distance in front of silent (0) and firing (1) tokens of `inside[:size]`."""
+    tally[:] = 0
+    for i in range(size):
+        t = inside[i]
+        for o in range(feature.shape[1]):
+            if feature[t, o] >= 0:
+                tally[int(fires[t]), o, feature[t, o]] += 1
+
+
+@_compiled
+def _best(tally: np.ndarray, pattern: np.ndarray, yes: int, no: int) -> tuple[int, int]:
+    """The condition (distance, token) with the largest gain, the nearest of equals; (-1, -1) where none gains."""
+    before = np.log2(yes / (yes + no))
+    gain, where, which = 1e-9, -1, -1
+    for o in range(tally.shape[1]):
+        if pattern[o] >= 0:
+            continue
+        for v in range(tally.shape[2]):
+            p = tally[1, o, v]
+            if p > 0:
+                more = p * (np.log2(p / (p + tally[0, o, v])) - before)
+                if more > gain * (1 + 1e-9):
+                    gain, where, which = more, o, v
+    return where, which
+
+
+@_compiled
+def _grown(
+    feature: np.ndarray,
+    fires: np.ndarray,
+    inside: np.ndarray,
+    size: int,
+    first: np.ndarray,
+    rest: np.ndarray,
+    depth: int,
+) -> np.ndarray:
+    """A pattern that holds on as many firing and as few silent tokens of `inside[:size]` as its conditions can tell.
+
+    Args:
+        inside: Tokens that are looked at; narrowed in place.
+        first: Their tally.
+        rest: Room for the tallies of those that are left.
+    """
+    pattern = np.full(feature.shape[1], -1, dtype=np.int32)
+    for step in range(depth):
+        yes = 0
+        for i in range(size):
+            yes += int(fires[inside[i]])
+        if yes == size:
+            break
+        if step:
+            _tally(feature, fires, inside, size, rest)
+        where, which = _best(rest if step else first, pattern, yes, size - yes)
+        if where < 0:
+            break
+        pattern[where] = which
+        kept = 0
+        for i in range(size):
+            if feature[inside[i], where] == which:
+                inside[kept] = inside[i]
+                kept += 1
+        size = kept
+    return pattern
+
+
+@_compiled
+def _pruned(feature: np.ndarray, fires: np.ndarray, pattern: np.ndarray) -> tuple[int, int]:
+    """Drop the conditions that a pattern can do without, the farthest first; returns its counts on all tokens."""
+    yes, no = _counts(feature, fires, pattern)
+    for o in range(len(pattern) - 1, -1, -1):
+        if pattern[o] < 0 or (pattern >= 0).sum() == 1:
+            continue
+        kept, pattern[o] = pattern[o], -1
+        wider, wrong = _counts(feature, fires, pattern)
+        if wider / (wider + wrong) >= yes / (yes + no) - SLACK:
+            yes, no = wider, wrong
+        else:
+            pattern[o] = kept
+    return yes, no
+
+
+@_compiled
 def learn(
     feature: np.ndarray, fires: np.ndarray, vocabulary: int, depth: int, most: int, lowest: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -68,69 +154,60 @@ def learn(
         `[patterns, distances]`, -1 for any token; and `[patterns, 2]`.
     """
     tokens, distances = feature.shape
-    left = fires.copy()
-    inside = np.empty(tokens, dtype=np.bool_)
+    left = np.arange(tokens)
+    size = tokens
     tally = np.zeros((2, distances, vocabulary), dtype=np.int32)
+    rest = np.zeros((2, distances, vocabulary), dtype=np.int32)
+    _tally(feature, fires, left, size, tally)
     found = np.full((most, distances), -1, dtype=np.int32)
     known = np.zeros((most, 2), dtype=np.int64)
     count = 0
     for _ in range(2 * most):
-        if count == most or not left.any():
+        pattern = _grown(feature, fires, left[:size].copy(), size, tally, rest, depth)
+        if count == most or (pattern >= 0).sum() == 0:
             break
-        for t in range(tokens):
-            inside[t] = left[t] or not fires[t]
-        pattern = np.full(distances, -1, dtype=np.int32)
-        for _ in range(depth):
-            tally[:] = 0
-            yes, no = 0, 0
-            for t in range(tokens):
-                if inside[t]:
-                    kind = 0 if left[t] else 1
-                    yes, no = yes + 1 - kind, no + kind
-                    for o in range(distances):
-                        if feature[t, o] >= 0:
-                            tally[kind, o, feature[t, o]] += 1
-            if no == 0:
-                break
-            before = np.log2(yes / (yes + no))
-            gain, where, which = 1e-9, -1, -1
-            for o in range(distances):
-                if pattern[o] >= 0:
-                    continue
-                for v in range(vocabulary):
-                    p = tally[0, o, v]
-                    if p > 0:
-                        more = p * (np.log2(p / (p + tally[1, o, v])) - before)
-                        if more > gain * (1 + 1e-9):
-                            gain, where, which = more, o, v
-            if where < 0:
-                break
-            pattern[where] = which
-            for t in range(tokens):
-                inside[t] = inside[t] and feature[t, where] == which
-        yes, no = _counts(feature, fires, pattern)
-        for o in range(distances - 1, -1, -1):
-            if pattern[o] < 0 or (o == 0 and pattern.max() == pattern[0] and (pattern >= 0).sum() == 1):
-                continue
-            kept, pattern[o] = pattern[o], -1
-            if (pattern >= 0).sum() == 0:
-                pattern[o] = kept
-                continue
-            wider, wrong = _counts(feature, fires, pattern)
-            if wider / (wider + wrong) >= yes / (yes + no) - 0.02:
-                yes, no = wider, wrong
-            else:
-                pattern[o] = kept
-        sure = (pattern >= 0).sum() > 0 and confidence(pattern, yes, no) >= lowest
-        if sure:
-            found[count] = pattern
-            known[count] = (yes, no)
+        yes, no = _pruned(feature, fires, pattern)
+        if confidence(pattern, yes, no) >= lowest:
+            found[count], known[count] = pattern, (yes, no)
             count += 1
-        covered = False
-        for t in range(tokens):
-            if left[t] and _holds(feature, t, pattern):
-                left[t] = False
-                covered = True
-        if not covered:
-            break
+        kept = 0
+        for i in range(size):
+            t = left[i]
+            if fires[t] and _holds(feature, t, pattern):
+                for o in range(distances):
+                    if feature[t, o] >= 0:
+                        tally[1, o, feature[t, o]] -= 1
+            else:
+                left[kept] = t
+                kept += 1
+        size = kept
     return found[:count], known[:count]
+
+
+@_compiled
+def match(ids: np.ndarray, patterns: np.ndarray, sure: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """Confidence at each token: the largest of the patterns that hold there, else its rate, `[rows, size]`.
+
+    Args:
+        ids: Tokens of some rows, -1 for unknown ones, `[rows, size]`.
+        patterns: Token at each distance, -1 for any, `[patterns, distances]`.
+        sure: Confidence of each pattern.
+        rate: Confidence of each token by itself.
+    """
+    found = np.zeros(ids.shape)
+    for r in range(len(ids)):
+        for t in range(ids.shape[1]):
+            best = rate[ids[r, t]] if ids[r, t] >= 0 else 0.0
+            for p in range(len(patterns)):
+                if sure[p] <= best:
+                    continue
+                holds = True
+                for o in range(patterns.shape[1]):
+                    wanted = patterns[p, o]
+                    if wanted >= 0 and (o > t or ids[r, t - o] != wanted):
+                        holds = False
+                        break
+                if holds:
+                    best = sure[p]
+            found[r, t] = best
+    return found
