@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from saebench.matching.exact import Settings
     from saebench.saes import SparseCoder
 
+UNNAMED = "unnamed"
+"""The hook of a SAE that is loaded for its dictionary alone."""
 Side = Literal["decoder", "encoder", "both"]
 
 
@@ -27,10 +30,13 @@ class Directions(NamedTuple):
     Attributes:
         parts: One dictionary, or encoder and decoder.
         name: Label.
+        hook, model: Where the SAE was trained, as far as it says.
     """
 
     parts: tuple[Dictionary, ...]
     name: str
+    hook: str = ""
+    model: str = ""
 
     @property
     def zero(self) -> int:
@@ -57,7 +63,20 @@ def match(
 
     Raises:
         UserError: Not two dictionaries of one width, a latent that is not finite, or a side that is not there.
+
+    Warns:
+        UserWarning: They were trained at different hooks or models (also in `notes`).
     """
+    found = quietly(a, b, signed, side, device=device, settings=settings)
+    for note in found.notes:
+        warnings.warn(note, stacklevel=2)
+    return found
+
+
+def quietly(
+    a: Any, b: Any, signed: bool, side: str, *, device: str | None = None, settings: Settings | None = None
+) -> Match:
+    """As `match`, with what it would warn of in `notes` alone."""
     if side not in get_args(Side):
         raise unknown("side", side, get_args(Side))
     left, right = (directions(x, side, label, device) for x, label in ((a, "A"), (b, "B")))
@@ -101,7 +120,21 @@ def match_directions(
         seconds=time.perf_counter() - began,
         method=found.method,
         device=str(left.rows.device),
+        notes=_notes(a, b),
     )
+
+
+def _notes(a: Directions, b: Directions) -> tuple[str, ...]:
+    """What makes the two dictionaries ones of different spaces, though the sizes agree."""
+    told = []
+    for what in ("hook", "model"):
+        mine, theirs = getattr(a, what), getattr(b, what)
+        if mine and theirs and mine != theirs:
+            told.append(
+                f"{a.name} and {b.name} belong to different {what}s ({mine}; {theirs}): directions of different "
+                "spaces are compared, and cosines may mean nothing."
+            )
+    return tuple(told)
 
 
 def directions(x: Any, side: str, label: str, device: str | None = None) -> Directions:
@@ -125,7 +158,17 @@ def of_coder(coder: SparseCoder, side: str) -> Directions:
         UserError: The SAE has no such side, or a latent that is not finite.
     """
     sides = ("encoder", "decoder") if side == "both" else (side,)
-    return Directions(tuple(_side(coder, name) for name in sides), coder.name)
+    hooks = (_own(coder, "hook_in", "hook_name"), _own(coder, "hook_out", "hook_name_out"))
+    hook = " -> ".join(dict.fromkeys(filter(None, hooks)))
+    return Directions(
+        tuple(_side(coder, name) for name in sides), coder.name, hook, str(coder.metadata.get("model_name") or "")
+    )
+
+
+def _own(coder: SparseCoder, attribute: str, key: str) -> str:
+    """The hook that a coder has, or declares where it was loaded without one."""
+    hook = getattr(coder, attribute)
+    return str(coder.metadata.get(key) or "") if hook in ("", UNNAMED) else hook
 
 
 def _side(coder: SparseCoder, side: str) -> Dictionary:
@@ -144,7 +187,7 @@ def loaded(x: Any, device: str | None = None) -> SparseCoder:
     from saebench.saes import Recipe, load_sae
 
     where = device or ("cpu" if isinstance(x, (str, Path)) else "auto")
-    coder = load_sae(x, device=where, hook="unnamed")
+    coder = load_sae(x, device=where, hook=None if getattr(x, "hook_in", "") else UNNAMED)
     if isinstance(coder, Recipe):
         raise UserError(f"{coder.ref} is fitted to activations and has no dictionary of its own: match two SAEs.")
     return coder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saebench.errors import UserError
-from saebench.matching.api import loaded, match
+from saebench.matching.api import loaded, quietly
 from saebench.matching.result import Agreement, Match
 
 
@@ -62,7 +62,7 @@ class Report:
             "mean max cosine": f"{m.mean_max_cosine:.6f} (several latents may choose the same)",
             "seconds": f"{m.seconds:.2f}",
         }
-        return "\n".join(f"{name}: {value}" for name, value in lines.items())
+        return "\n".join([*(f"{name}: {value}" for name, value in lines.items()), *(f"note: {n}" for n in m.notes)])
 
     def write(self, folder: Path) -> list[Path]:
         """Write the table of latents, the figure and the facts; returns their paths.
@@ -88,11 +88,11 @@ def compared(a: str, b: str, *, signed: bool, side: str, threshold: float, devic
     if not -1 <= threshold <= 1:
         raise UserError(f"--threshold {threshold:g} is no cosine: give a number from -1 to 1.")
     saes = loaded(a, device), loaded(b, device)
-    found = {side: match(*saes, signed, side)}
+    found = {side: quietly(*saes, signed, side)}
     both = None
     if all(getattr(sae, name, None) is not None for sae in saes for name in ("W_enc", "W_dec")):
         for other in ("decoder", "encoder"):
             if other not in found:
-                found[other] = match(*saes, signed, other)
+                found[other] = quietly(*saes, signed, other)
         both = found["decoder"].agreement(found["encoder"], threshold)
     return Report(found[side], both, threshold)

@@ -57,6 +57,8 @@ class Match:
         zero: Latents without a direction in A and in B; they count as cosine 0.
         seconds: Time taken, without the null's.
         method: `dense` (scipy) or `sparse`.
+        device: Where products were taken.
+        notes: What to know before it is read, such as hooks that differ.
     """
 
     value: float
@@ -76,6 +78,7 @@ class Match:
     seconds: float
     method: str
     device: str = "cpu"
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def chance(self) -> Null:
@@ -143,12 +146,13 @@ class Match:
         except OSError as error:
             raise UserError(f"Cannot write {os.fspath(path)!r}: {error.strerror or error}.") from error
 
-    def summary(self) -> dict[str, float | str | bool | list[int]]:
+    def summary(self) -> dict[str, float | str | bool | list[int] | list[str]]:
         """Everything but the latents, as plain data."""
         return {
             "a": self.names[0], "b": self.names[1], "side": self.side, "signed": self.signed,
             "sizes": list(self.sizes), "value": self.value, "null": self.null, "adjusted": self.adjusted,
             "gap": self.gap, "coverage": self.coverage, "mean_max_cosine": self.mean_max_cosine,
             **{f"shared_{t:g}": share for t, share in self.curve().items()},
-            "zero_latents": list(self.zero), "method": self.method, "seconds": round(self.seconds, 3),
+            "zero_latents": list(self.zero), "notes": list(self.notes), "method": self.method,
+            "seconds": round(self.seconds, 3),
         }  # fmt: skip

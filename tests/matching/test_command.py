@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import saebench as sb
 from saebench.cli import main
 from tests.helpers.toys import HOOK, ToySAE, tiny_llama
 
@@ -58,6 +60,26 @@ def test_match_of_a_sae_with_itself(place: Path, capsys: pytest.CaptureFixture[s
         assert _main(["match", str(place / "one"), str(place / "one"), "--side", side, "--signed", "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
         assert facts["value"] == pytest.approx(1) and facts["shared_both"] == 1 and facts["side"] == side
+
+
+def test_different_hooks_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, elsewhere = (str(place / name) for name in ("one", "two", "elsewhere"))
+    assert _main(["match", one, elsewhere]) == 0
+    assert "note: one and elsewhere belong to different hooks (blocks.1.hook_resid_post" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="different hooks"):
+        found = sb.match(one, elsewhere)
+    assert len(found.notes) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sb.match(one, two).notes == ()
+        assert sb.match(ToySAE(), torch.randn(8, 16)).notes == (), "a matrix does not say where it belongs"
+
+
+def test_matching_leaves_the_hook_of_a_sae_alone() -> None:
+    sae, other = sb.load_sae(ToySAE()), sb.load_sae(ToySAE(hook="blocks.0.hook_resid_post"))
+    with pytest.warns(UserWarning, match="different hooks"):
+        sb.match(sae, other)
+    assert sae.hook_in == HOOK
 
 
 def test_a_group_is_run_and_planned(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
