@@ -45,11 +45,12 @@ def _prompts(group: dict[str, world.Entity], seed: int) -> Callable[[str, str], 
         rng = generator(seed, "facts", name, relation)
         other = group[names[(names.index(name) + 1 + int(rng.integers(len(names) - 1))) % len(names)]]
         told = str(rng.choice([r for r in other.attributes if r != relation]))
+        known = other.words[-1]
         fronts = {
             "alone": "",
             "after news": f"on {rng.choice(_DAYS)} the crowd followed the champion . ",
             "after a biography": f"she often explains {rng.choice(_LESSONS)} and essays . ",
-            "after a fact": f"about {other.words[-1]} , {link} {other.possessive} {told} is {other.attributes[told]} . ",
+            "after a fact": f"about {known} , {link} {other.possessive} {told} is {other.attributes[told]} . ",
         }
         asked = f" {link} {entity.possessive} {relation} is"
         return [Template(key, f"{front}about ", asked, tail=" ,") for key, front in fronts.items()]
