@@ -10,7 +10,7 @@ from saebench.metric import Metric, NotApplicable, Sums, Totals, metric
 
 if TYPE_CHECKING:
     from saebench import inputs, leaderboard
-    from saebench.engine import evaluate
+    from saebench.engine import Monitor, evaluate
     from saebench.matching import match
     from saebench.models import load_model
     from saebench.registry import metrics as list_metrics
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Metric",
+    "Monitor",
     "NotApplicable",
     "Results",
     "Row",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Monitor": "saebench.engine:Monitor",
     "Results": "saebench.results:Results",
     "Row": "saebench.results:Row",
     "compare": "saebench.results:compare",

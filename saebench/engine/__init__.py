@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from saebench.engine.evaluate import evaluate
+from saebench.engine.monitor import Monitor
 
-__all__ = ["evaluate"]
+__all__ = ["Monitor", "evaluate"]

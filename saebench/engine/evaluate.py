@@ -107,7 +107,9 @@ def evaluate(
         )
         progress.planned(plan)
         rows += plan.cached
-        for made in [] if only_cached else execute.run(plan, partial=_partial(out), progress=progress):
+        for made in (
+            [] if only_cached else execute.run(plan, partial=_partial(out), progress=progress, pages=_folder(out))
+        ):
             if store is not None:
                 store.append(made)
             rows += made
@@ -144,13 +146,13 @@ def prepare(
     if offline:
         _refuse_missing(suite, sources, model, given if own else [])
     coders, recipes, failures = _load_saes(given, hook=hook, offline=offline, seed=seed)
-    subject = _load_model(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
-    fitting, misfits = _fitting(coders, subject)
+    subject = load_subject(model or suite.model, coders, device=device, dtype=dtype, offline=offline)
+    fitting, misfits = fitting_saes(coders, subject)
     failures += misfits
     if not fitting and not recipes:
         raise UserError(failures[0].reason if len(failures) == 1 else _all_failed(failures))
     streams = any(metric.kind != "weights" for metric in wanted)
-    read = _read(sources, subject, seed=seed, offline=offline) if streams else {}
+    read = read_data(sources, subject, seed=seed, offline=offline) if streams else {}
     readable = {name: data.corpus for name, data in read.items() if not isinstance(data, str)}
     scored = [sae.to(device=subject.device) for sae in fitting]
     fits = any(FITTED & set(metric.inputs.values()) for metric in wanted)
@@ -206,7 +208,7 @@ def _refuse_missing(suite: Suite, sources: Mapping[str, tuple[Any, Any]], model:
     )
 
 
-def _read(
+def read_data(
     sources: Mapping[str, tuple[Any, Any]], model: Subject, *, seed: int, offline: bool
 ) -> dict[str, Dataset | str]:
     """The data by name, or why it could not be read: what is there is scored all the same.
@@ -303,7 +305,7 @@ def _only_hook(model: Any) -> str | None:
     return HOOK if synthetic else None
 
 
-def _load_model(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: str, offline: bool) -> Subject:
+def load_subject(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: str, offline: bool) -> Subject:
     """The model asked for, or the one that all SAEs name."""
     from saebench.models import load_model
 
@@ -316,7 +318,7 @@ def _load_model(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: 
     return load_model(model, device=device, dtype=dtype, offline=offline)
 
 
-def _fitting(saes: Iterable[SparseCoder], model: Subject) -> tuple[list[SparseCoder], list[Failure]]:
+def fitting_saes(saes: Iterable[SparseCoder], model: Subject) -> tuple[list[SparseCoder], list[Failure]]:
     """The SAEs whose hooks exist on the model with their sizes, and why the others do not fit."""
     from saebench.saes import check_fits
 
@@ -336,9 +338,15 @@ def _all_failed(failures: Sequence[Failure]) -> str:
     return f"None of the {len(failures)} SAEs can be scored:\n{reasons}"
 
 
-def _partial(out: str | Path | None) -> Path | None:
-    """Where an unfinished pass is kept: beside the rows."""
+def _folder(out: str | Path | None) -> Path | None:
+    """The folder that the rows are in."""
     if out is None:
         return None
     place = Path(out)
-    return (place.parent if place.suffix == ".jsonl" else place) / "partial"
+    return place.parent if place.suffix == ".jsonl" else place
+
+
+def _partial(out: str | Path | None) -> Path | None:
+    """Where an unfinished pass is kept: beside the rows."""
+    folder = _folder(out)
+    return folder and folder / "partial"

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,21 @@ from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
+from saebench.engine.kept import Kept
+from saebench.engine.latent import write_pages
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
 from saebench.engine.truth import true_dictionary
-from saebench.inputs import FITTED, ErrorModel, OtherCodes, SeedPairs, TokenLabels, TrueDictionary, Weights
+from saebench.inputs import (
+    FITTED,
+    ErrorModel,
+    JudgedLatents,
+    OtherCodes,
+    SeedPairs,
+    TokenLabels,
+    TrueDictionary,
+    Weights,
+)
 from saebench.metric import NotApplicable
 from saebench.progress import Progress
 from saebench.results import Row
@@ -32,8 +43,23 @@ LATENT_ROOM = {"cpu": 2**27, "cuda": 2**30}
 """Most pre-activations (tokens x latents) of a batch by kind of device; it sets the token budget."""
 
 
-def run(plan: Plan, *, partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
-    """Yield the rows of the plan, one SAE at a time."""
+def run(
+    plan: Plan,
+    *,
+    partial: Path | None,
+    progress: Progress,
+    kept: dict[str, Kept] | None = None,
+    pages: Path | None = None,
+) -> Iterator[list[Row]]:
+    """Yield the rows of the plan, one SAE at a time.
+
+    Args:
+        plan: What to run.
+        partial: Where unfinished passes are kept.
+        progress: Receives the run's events.
+        kept: The model's part of earlier passes by data name, used and added to; only for one model and the same data.
+        pages: Folder for pages about latents.
+    """
     for judge in {id(cell.judge): cell.judge for cell in plan.cells if cell.judged}.values():
         if hasattr(judge, "check"):
             judge.check()  # pyright: ignore[reportAttributeAccessIssue]
@@ -42,7 +68,8 @@ def run(plan: Plan, *, partial: Path | None, progress: Progress) -> Iterator[lis
     for cell in plan.unreadable:
         yield [cell.failed("error", cell.problem)]
     for data, cells in plan.passes().items():
-        yield from _weights(cells) if not data else _stream(data, cells, partial, progress)
+        known = kept.setdefault(data, Kept()) if kept is not None else None
+        yield from _weights(cells) if not data else _stream(data, cells, partial, progress, known, pages)
 
 
 def token_budget(device: torch.device, saes: Iterable[SparseCoder]) -> int:
@@ -69,7 +96,14 @@ def _weights_cell(cell: Cell, weights: Weights, truth: TrueDictionary | NotAppli
     return cell.rows(tally, {}, warnings=[*cell.sae.warnings, *cell.group_warnings])
 
 
-def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progress) -> Iterator[list[Row]]:
+def _stream(
+    data: str,
+    cells: list[Cell],
+    partial: Path | None,
+    progress: Progress,
+    kept: Kept | None,
+    pages: Path | None,
+) -> Iterator[list[Row]]:
     groups = _by_sae(cells)
     tasks = [Task(own[0].sae, [cell.metric for cell in own]) for own in groups]
     model, dataset = cells[0].model, cells[0].data
@@ -89,13 +123,16 @@ def _stream(data: str, cells: list[Cell], partial: Path | None, progress: Progre
         budget=budget,
         checkpoint=checkpoint,
         progress=lambda share: progress.advanced(data, share),
+        kept=kept,
     )
     if stream.wanted:
         stream.run()
     saes = [task.sae for task in tasks]
     shared = items.Shared(model, dataset, stream.means, stream.budget, saes, cells[0].judge, cells[0].seed)
     for own, task in zip(groups, tasks, strict=True):
-        _items(task, shared)
+        given = _items(task, shared)
+        if pages and JudgedLatents in given:
+            write_pages(pages, task.sae.name, given[JudgedLatents].drawn)
         yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))
         task.collectors.clear()
     if checkpoint:
@@ -131,13 +168,13 @@ def _without_text(tasks: list[Task]) -> None:
                 tally.failure = ("error", "there is no text to fit to: the suite's `text` could not be read")
 
 
-def _items(task: Task, shared: items.Shared) -> None:
-    """Take the items metrics of one SAE from what the pass has collected."""
+def _items(task: Task, shared: items.Shared) -> dict[type, Any]:
+    """Take the items metrics of one SAE from what the pass has collected; returns their inputs."""
     wanted = [
         (metric, tally) for metric, tally in zip(task.metrics, task.tallies, strict=True) if metric.kind == "items"
     ]
     if not wanted or task.failure:
-        return
+        return {}
     began = time.perf_counter()
     try:
         given = items.inputs(task, shared)
@@ -145,12 +182,13 @@ def _items(task: Task, shared: items.Shared) -> None:
         status = "not_applicable" if isinstance(error, NotApplicable) else "error"
         for _, tally in wanted:
             tally.failure = (status, str(error))
-        return
+        return {}
     task.spend(time.perf_counter() - began)
     for metric, tally in wanted:
         began = time.perf_counter()
         outcome = reduced(metric, given, None, 0)
         tally.take(outcome, time.perf_counter() - began)
+    return given
 
 
 def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> list[Row]:

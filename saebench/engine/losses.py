@@ -52,6 +52,15 @@ class CleanPredictions:
         if len(batch.targets) * model.vocab_size <= KEEP:
             self._kept = list(self._computed())
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the log-probabilities are kept, rather than taken again each time."""
+        return self._kept is not None
+
+    def forget(self) -> None:
+        """Give the log-probabilities' memory back."""
+        self._kept = None
+
     def clean(self) -> Tensor:
         """Clean cross-entropy of each prediction, nats, `[predictions]`."""
         targets = self._batch.targets

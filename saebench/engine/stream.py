@@ -15,6 +15,7 @@ from saebench.engine.ablation import Ablation
 from saebench.engine.accumulate import Fields, Tally, add_fields, by_unit, out_of_memory, reduced
 from saebench.engine.batches import Batch, Batcher, frequencies
 from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.kept import Kept, Prefix
 from saebench.engine.labels import Labels
 from saebench.engine.losses import CleanPredictions
 from saebench.engine.pooling import Collector, Means
@@ -96,6 +97,7 @@ class Pass:
             depend on it.
         checkpoint: Where the sums so far are kept, so that a killed pass goes on from there.
         progress: Called after each batch with the share of the corpus that is done.
+        kept: What earlier passes over the corpus left of the model's part; this one adds to it.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class Pass:
         budget: int,
         checkpoint: Checkpoint | None = None,
         progress: Callable[[float], None] | None = None,
+        kept: Kept | None = None,
     ) -> None:
+        self._kept = kept
         self.model, self.corpus, self.tasks = model, corpus, tasks
         self.budget = budget
         self.means = means or {}
@@ -123,7 +127,8 @@ class Pass:
         self._truths = {id(task): true_dictionary(model, task.sae) for task in truths}
         streamed = {task.sae.hook_out for task in tasks if task.stream()}
         self.shared: dict[str, Fields] = {hook: {} for hook in streamed}
-        self._totals: dict[str, Fields] = {hook: {} for hook in self.shared}
+        known = kept.shared if kept else {}
+        self._totals: dict[str, Fields] = {hook: {} for hook in self.shared if hook not in known}
         self._domains = sorted(set(corpus.domains))
         self._rank = self._frequency.argsort(descending=True, stable=True).argsort()
         self._labels = Labels(model, corpus) if any(task.wants(TokenLabels) for task in tasks) else None
@@ -139,7 +144,7 @@ class Pass:
         with torch.no_grad():
             if self._losses:
                 self._ablations = {
-                    hook: Ablation(self.model, self.corpus, hook, self._batcher, self.budget) for hook in self.shared
+                    hook: Ablation(self.model, self.corpus, hook, self._batcher, self.budget) for hook in self._totals
                 }
             start = self._restore()
             while start < len(self._batcher.order):
@@ -154,7 +159,7 @@ class Pass:
         while True:
             end = self._batcher.end(start, self.budget)
             try:
-                additions = self._batch(self._batcher.batch(start, end))
+                additions = self._batch(self._prefix(start, end))
             except RuntimeError as error:
                 if not out_of_memory(error) or end - start == 1:
                     raise
@@ -166,10 +171,22 @@ class Pass:
                 add()
             return end
 
-    def _batch(self, batch: Batch) -> list[Callable[[], None]]:
-        """Everything that is to be taken of a batch; nothing is added up before all of it is there."""
+    def _prefix(self, start: int, end: int) -> Prefix:
+        """The model's run on a batch, from an earlier pass if one kept it."""
+        known = self._kept.prefix((start, end), self._hooks, final=self._losses) if self._kept else None
+        if known is not None:
+            return known
+        batch = self._batcher.batch(start, end)
         run = self.model.forward(batch.tokens, self._hooks, final=self._losses)
         clean = None if run.final is None else CleanPredictions(self.model, run.final, batch)
+        made = Prefix(batch, run, clean)
+        if self._kept is not None:
+            self._kept.keep((start, end), self._hooks, made, self.model)
+        return made
+
+    def _batch(self, prefix: Prefix) -> list[Callable[[], None]]:
+        """Everything that is to be taken of a batch; nothing is added up before all of it is there."""
+        batch, run, clean = prefix
         additions = self._references(batch, run, clean)
         for hook, means in self.means.items():
             acts = run.acts[hook][batch.valid]
@@ -280,6 +297,9 @@ class Pass:
                 centre = torch.from_numpy(mean).float().to(self.model.device)
                 shared |= self._ablations[hook].closing(centre)
             self.shared[hook] = shared
+        if self._kept is not None:
+            self._kept.shared.update({hook: self.shared[hook] for hook in self._totals})
+            self.shared = {hook: self._kept.shared[hook] for hook in self.shared}
 
     def _restore(self) -> int:
         return self._checkpoint.restore(self.tasks, self._totals, self.means) if self._checkpoint else 0

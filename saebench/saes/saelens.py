@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Mapping
@@ -183,6 +184,25 @@ def from_object(obj: Any, where: str) -> Coder | None:
     if declared.get("architecture") not in CLASSES or "normalize_activations" not in declared:
         return None
     return build(declared, obj.state_dict(), where=where)
+
+
+def in_training(obj: Any, where: str, *, scale: float | None = None) -> Coder | None:
+    """The coder that a training SAE of `sae_lens` would be saved as, or None if the object is not one.
+
+    Args:
+        obj: Any object; it is copied, and left as it is.
+        where: Its name in messages.
+        scale: Factor that the trainer multiplies activations by before the SAE sees them; folded into the weights.
+    """
+    if not hasattr(obj, "process_state_dict_for_saving_inference") or not hasattr(obj, "cfg"):
+        return None
+    copied = copy.deepcopy(obj)
+    if scale is not None:
+        copied.fold_activation_norm_scaling_factor(scale)
+    weights = copied.state_dict()
+    copied.process_state_dict_for_saving_inference(weights)
+    coder = build(copied.cfg.get_inference_sae_cfg_dict(), weights, where=where)
+    return coder.replace(ref=f"object:{type(obj).__name__}", name=where)
 
 
 def _through_saelens(folder: Path) -> SparseCoder:
