@@ -7,8 +7,9 @@ and the metric's value function turns them into replicates of the value.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 REPLICATES = 2000
 CHUNK = 4_000_000
 """Numbers held at once in the matrix of counts or of replicate totals."""
+KEPT = 1_000_000
+"""Most counts that are kept for the next metric on as many units."""
 GROUPS = 2048
 """More than twice as many units are folded into this many groups before they are resampled."""
 LOST = 0.05
@@ -98,8 +101,21 @@ def draw(
     return Draws(value, np.concatenate(parts), influence, n)
 
 
-def _weights(n: int, replicates: int, seed: int, purpose: str, chunk: int) -> Iterator[np.ndarray]:
-    """Multinomial counts of n units, in chunks `[rows, n]` that add to `replicates` rows."""
+def _weights(n: int, replicates: int, seed: int, purpose: str, chunk: int) -> Iterable[np.ndarray]:
+    """Multinomial counts of n units, in chunks `[rows, n]` that add to `replicates` rows.
+
+    Most metrics of a run are resampled over the same units, so small ones are kept for the next.
+    """
+    make = _kept if n * replicates <= KEPT else _drawn
+    return make(n, replicates, seed, purpose, min(chunk, replicates))
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(n: int, replicates: int, seed: int, purpose: str, chunk: int) -> tuple[np.ndarray, ...]:
+    return tuple(_drawn(n, replicates, seed, purpose, chunk))
+
+
+def _drawn(n: int, replicates: int, seed: int, purpose: str, chunk: int) -> Iterator[np.ndarray]:
     digest = hashlib.blake2b(f"{seed}/bootstrap/{purpose}".encode(), digest_size=16).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
     for start in range(0, replicates, chunk):
