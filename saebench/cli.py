@@ -215,13 +215,37 @@ def list_(what: str, as_json: bool, include: tuple[str, ...]) -> None:
 @click.option("--hook", help="Hook of a SAE that does not name its own.")
 @click.option("--model", help="Model on which to try a SAE; a SAE of the world is tried on the world's.")
 @click.option("--text", help="Text to try it on, as for --data text=.")
+@click.option("--latent", type=int, help="Of a SAE: one latent with its contexts, explanation and scores.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the latent as a page of HTML.")
+@click.option("--judge", default="ngram", show_default=True, help="Who explains the latent: ngram or openai:MODEL.")
 @click.option("--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own.")
-def show(name: str, include: tuple[str, ...], **options: Any) -> None:
-    """Show a metric (formula, inputs, version), a suite, or what a SAE holds and does on a probe batch."""
+def show(
+    name: str, include: tuple[str, ...], latent: int | None, html: Path | None, judge: str, **options: Any
+) -> None:
+    """Show a metric (formula, inputs, version), a suite, what a SAE holds and does on a probe batch, or a latent."""
     _include(include)
+    if latent is not None:
+        _show_latent(name, latent, html, judge=judge, **options)
+        return
+    if html:
+        raise UserError("--html is for one latent of a SAE: add --latent N.")
     from saebench import listing
 
     click.echo(listing.shown(name, **options))
+
+
+def _show_latent(sae: str, latent: int, html: Path | None, **options: Any) -> None:
+    from saebench.engine.latent import look_at
+    from saebench.judges.look import text
+
+    look = look_at(sae, latent, **options)
+    click.echo(text(look))
+    if html:
+        from saebench.judges.look_html import page
+
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page(f"{look.sae}, latent {latent}", [look]), encoding="utf-8")
+        click.echo(f"\npage: {html}")
 
 
 @cli.command()

@@ -65,6 +65,14 @@ class DrawnLatents(Memo):
         """Every latent by SAEBench's protocol: 4 windows that are called firing, 10 at random called silent."""
         return self._once("detection", judge, self._fourteen, "published")
 
+    def answered(self, kind: Kind) -> list[Judged]:
+        """What the run's judge has said of every latent, if it was asked; it is not asked now."""
+        return self.known((kind, self.judge().name)) or []
+
+    def examples(self, place: int) -> tuple[Context, ...]:
+        """The firing contexts that an explainer is shown of a latent."""
+        return self._to_explain(self.latents[place]).firing
+
     def _once(self, kind: Kind, judge: str, asked: Callable[[LatentContexts], Judged], name: str = "") -> list[Judged]:
         key = (name or kind, self.judge(judge).name)
         return self.once(key, lambda: self._scored([asked(latent) for latent in self.latents], judge))
@@ -190,7 +198,7 @@ class SampledLatents:
     data: ClassVar[str] = "text"
 
     def __init__(self, drawn: Mapping[Sampling, DrawnLatents]) -> None:
-        self._drawn = dict(drawn)
+        self.drawn = dict(drawn)
 
     def of(self, sampling: Sampling) -> DrawnLatents:
         """The latents drawn by a sampling.
@@ -198,7 +206,7 @@ class SampledLatents:
         Raises:
             NotApplicable: None fires often enough.
         """
-        found = self._drawn[sampling]
+        found = self.drawn[sampling]
         if not found.latents:
             raise NotApplicable(f"no latent fires on {sampling.dead} tokens: {'; '.join(found.notes)}")
         return found

@@ -18,6 +18,10 @@ class Memo:
     def __init__(self) -> None:
         self._made: dict[Hashable, Any] = {}
 
+    def known(self, key: Hashable) -> Any:
+        """The result under a key, None if nobody has asked for it."""
+        return self._made.get(key)
+
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """The result under a key, made now if nobody has asked for it before."""
         if key not in self._made:
