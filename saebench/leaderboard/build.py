@@ -95,7 +95,7 @@ def build(
 def load_content(rows: Source, board: str | Path | Board | Mapping[str, Any] | None = None) -> Content:
     """Read rows and board, and arrange the rows into sections and figures."""
     definition = load_board(board)
-    frame, pairing = _read(rows)
+    frame, pairing = read_rows(rows)
     frame = tidy(frame, definition)
     found = sections(scores_of(frame), definition)
     return Content(definition, frame, found, _worth_drawing(found, definition), pairing)
@@ -175,7 +175,7 @@ def trust_page(rows: Source) -> str:
     Raises:
         UserError: No rows, or none that say how far they can be trusted.
     """
-    names = sorted(set(_read(rows)[0]["metric"]))
+    names = sorted(set(read_rows(rows)[0]["metric"]))
     content = load_content(rows, Board(columns=tuple(Column(metric=name) for name in names), pareto=()))
     parts = ["# What each metric can and cannot tell", "Made by `saebench leaderboard trust` from the rows of a run."]
     found = [(section, table) for section, table in zip(content.sections, trust_tables(content), strict=True) if table]
@@ -247,8 +247,8 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _read(rows: Source) -> tuple[pd.DataFrame, Pairing | None]:
-    """The frame, and the paired tests where the rows come with their sums."""
+def read_rows(rows: Source) -> tuple[pd.DataFrame, Pairing | None]:
+    """The tidy frame of any source, and the paired tests where the rows come with their sums."""
     import pandas as pd
 
     if isinstance(rows, pd.DataFrame):

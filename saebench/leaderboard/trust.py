@@ -125,10 +125,11 @@ HEADER = ("column", "null", "null gap", "spread", "noise", "mdd", "mdd of ±", "
 
 def trust_rows(section: Section) -> list[list[str]]:
     """A row of plain text below `HEADER` for each column; none where nothing is known of any."""
-    return [_cells(head) for head in section.heads] if any(head.trust.known for head in section.heads) else []
+    return [trust_cells(head) for head in section.heads] if any(head.trust.known for head in section.heads) else []
 
 
-def _cells(head: Head) -> list[str]:
+def trust_cells(head: Head) -> list[str]:
+    """What is known of one column as plain text, in the order of `HEADER`."""
     trust, gaps = head.trust, head.trust.gaps
     gap = f"{median(gaps):.2f} ({gaps[0]:.2f} to {gaps[-1]:.2f})" if gaps else ""
     agreement = f"{trust.validity:+.2f} (p {trust.p:.2g}, n {trust.n})" if math.isfinite(trust.validity) else ""

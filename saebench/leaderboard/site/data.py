@@ -1,0 +1,103 @@
+"""The table's data as one compact script, which a page opened from disk can load (it may not fetch)."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from saebench.leaderboard.rows import Score
+from saebench.leaderboard.sections import Head
+from saebench.leaderboard.site.content import Entry, Site
+from saebench.leaderboard.site.marks import MARKS
+from saebench.leaderboard.style import looks
+
+VALUE_DIGITS, ERROR_DIGITS = 8, 4
+"""Significant digits of values and of errors; the downloads hold every digit."""
+
+
+def board_script(site: Site) -> str:
+    """`board.js`: SAEs and columns column by column, missing numbers null.
+
+    A column holds `v` (values), `e` (standard errors), `a` and `b` (how far the interval reaches below and above the
+    value), `null` and `base` (what the strongest null and baseline score), `first` and `last` (places), `group`
+    (letters), `best`, and `gone`: why a number is missing, by the index of the SAE.
+    """
+    data = {
+        "title": site.board.title,
+        "level": site.board.level,
+        "sections": [
+            {"model": s.model, "hook": s.hook_out, "title": s.title, "corpora": s.corpora, "notes": s.notes}
+            for s in site.sections
+        ],
+        "looks": looks(entry.line.architecture for entry in site.entries if entry.line.role == "sae"),
+        "marks": MARKS,
+        "saes": _saes(site.entries),
+        "columns": [_column(site, head) for head in site.heads().values()],
+        "sort": [key for key in site.board.sort if key in site.heads()][:1],
+    }
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return f"window.SAEBENCH = {text.replace('</', '<' + chr(92) + '/')};\n"
+
+
+def _saes(entries: list[Entry]) -> dict[str, list[Any]]:
+    return {
+        "name": [entry.line.sae for entry in entries],
+        "page": [entry.page for entry in entries],
+        "section": [entry.section for entry in entries],
+        "role": [entry.line.role for entry in entries],
+        "arch": [entry.line.architecture for entry in entries],
+        "width": [entry.line.d_sae for entry in entries],
+    }
+
+
+def _column(site: Site, head: Head) -> dict[str, Any]:
+    from saebench import registry
+
+    scores = [entry.line.scores.get(head.key) for entry in site.entries]
+    numbers = [score if score is not None and score.known else None for score in scores]
+    places = [
+        site.standing.get((entry.section, head.key), {}).get(entry.line.sae) if entry.line.role == "sae" else None
+        for entry in site.entries
+    ]
+    known = registry.metrics().get(head.column.metric)
+    doubts = {i: h.trust.doubts for i, s in enumerate(site.sections) for h in s.heads if h.key == head.key}
+    return {
+        "key": head.key, "metric": head.column.metric, "page": site.metric_pages[head.column.metric],
+        "label": head.label, "better": head.better, "unit": head.unit, "version": head.version,
+        "digits": head.column.digits, "shown": head.key in site.shown, "tip": known.summary if known else "",
+        "top": known.best if known else None,
+        "doubts": {str(i): list(said) for i, said in doubts.items() if said},
+        "v": [_short(s.value, VALUE_DIGITS) if s else None for s in numbers],
+        "e": [_short(s.stderr, ERROR_DIGITS) if s else None for s in numbers],
+        "a": [_short(s.value - s.low, ERROR_DIGITS) if s else None for s in numbers],
+        "b": [_short(s.high - s.value, ERROR_DIGITS) if s else None for s in numbers],
+        "null": _packed([_short(s.null, ERROR_DIGITS + 1) if s else None for s in numbers]),
+        "base": _packed([_short(site.record_of(s)["baseline"], ERROR_DIGITS + 1) if s else None for s in numbers]),
+        "first": _packed([place.first if place else None for place in places]),
+        "last": _packed([place.last if place else None for place in places]),
+        "group": _packed([place.letters if place else "" for place in places]),
+        "best": [i for i, place in enumerate(places) if place and place.best],
+        "gone": _gone(scores),
+    }  # fmt: skip
+
+
+def _gone(scores: list[Score | None]) -> dict[str, str]:
+    return {str(i): score.reason for i, score in enumerate(scores) if score is not None and not score.known}
+
+
+def _short(number: float, digits: int) -> float | int | None:
+    """The number with some significant digits, a whole one without its point, None where it is not known."""
+    if not math.isfinite(number):
+        return None
+    short = float(f"{number:.{digits}g}")
+    return int(short) if short == int(short) and abs(short) < 1e15 else short
+
+
+def _packed(values: list[Any]) -> Any:
+    """Values as they are, or as `{"u": distinct, "i": indices}` where they repeat."""
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) * 2 > len(values):
+        return values
+    place = {value: i for i, value in enumerate(distinct)}
+    return {"u": distinct, "i": [place[value] for value in values] if len(distinct) > 1 else []}

@@ -1,0 +1,92 @@
+"""Files to take away: every row as CSV and JSON, the board as one row a SAE, and BibTeX."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from saebench.leaderboard.rows import WHOLE
+from saebench.leaderboard.site.content import Site
+from saebench.leaderboard.trust import trust_frame
+
+
+def rows_csv(site: Site) -> str:
+    """Every row of the tidy frame with all its digits."""
+    names = [name for name in WHOLE if name in site.frame]
+    return site.frame.astype(dict.fromkeys(names, "Int64")).to_csv(index=False, lineterminator="\n")
+
+
+def rows_json(site: Site) -> str:
+    """The same as JSON: the names of the columns once, then the rows; missing is null."""
+    names = [str(name) for name in site.frame.columns]
+    whole = {name for name in WHOLE if name in names}
+    columns = [[_plain(value, name in whole) for value in site.frame[name]] for name in names]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return json.dumps({"columns": names, "rows": rows}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def board_csv(site: Site) -> str:
+    """One row a SAE; for each column its value, interval, places and group."""
+    import pandas as pd
+
+    heads = site.heads()
+    rows: list[dict[str, Any]] = []
+    for entry in site.entries:
+        model, hook, role, sae = entry.who
+        row: dict[str, Any] = {"model": model, "hook_out": hook, "role": role, "sae": sae,
+                               "architecture": entry.line.architecture, "d_sae": entry.line.d_sae}  # fmt: skip
+        for key in heads:
+            score = entry.line.scores.get(key)
+            if score is None or not score.known:
+                continue
+            row |= {key: score.value, f"{key}_stderr": score.stderr, f"{key}_low": score.low, f"{key}_high": score.high}
+            place = site.standing.get((entry.section, key), {}).get(sae) if role == "sae" else None
+            row |= {f"{key}_places": f"{place.first}-{place.last}", f"{key}_group": place.letters} if place else {}
+        rows.append(row)
+    return pd.DataFrame(rows).astype({"d_sae": "Int64"}).to_csv(index=False, lineterminator="\n")
+
+
+def trust_csv(site: Site) -> str:
+    """What each column can and cannot tell."""
+    return trust_frame(site.sections).to_csv(index=False, lineterminator="\n")
+
+
+def bibtex(site: Site) -> str:
+    """An entry for this board, and one for the software that scored it."""
+    from importlib.metadata import version
+
+    days = sorted({str(day)[:10] for day in site.frame["created"]} - {""}) if "created" in site.frame else []
+    year = days[-1][:4] if days else ""
+    models = ", ".join(dict.fromkeys(section.model for section in site.sections))
+    saes = sum(entry.line.role == "sae" for entry in site.entries)
+    note = f"{saes} SAEs on {models}, {len(site.metric_pages)} metrics" + (f"; scored until {days[-1]}" if days else "")
+    return "\n".join([
+        "@misc{saebench-board,",
+        f"  title = {{{_tex(site.board.title)}}},",
+        f"  note = {{{_tex(note)}}},",
+        *([f"  year = {{{year}}},"] if year else []),
+        "}",
+        "",
+        "@software{saebench,",
+        "  title = {saebench: evaluation of sparse autoencoders on language models},",
+        f"  version = {{{version('saebench')}}},",
+        *([f"  year = {{{year}}},"] if year else []),
+        "}",
+        "",
+    ])  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    """Text as BibTeX takes it: special characters escaped, braces gone."""
+    return re.sub(r"([#$%&_])", r"\\\1", re.sub(r"[{}\\]", "", " ".join(text.split())))
+
+
+def _plain(value: Any, whole: bool) -> Any:
+    """A cell as JSON has it."""
+    if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if whole:
+        return int(value)
+    return value.item() if hasattr(value, "item") else value

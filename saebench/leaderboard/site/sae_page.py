@@ -1,0 +1,145 @@
+"""What the page of one SAE shows: its scores, its slices, its density, and where they come from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from saebench.leaderboard.numbers import decimals_for
+from saebench.leaderboard.site.content import Entry, Record, Site
+from saebench.leaderboard.site.drawings import Span, histogram, span_of, strip
+from saebench.leaderboard.site.reproduce import commands, provenance
+from saebench.leaderboard.site.standing import Standing
+
+HISTOGRAM = "density_histogram"
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One number as the page prints it; a missing one has a reason."""
+
+    name: str
+    page: str
+    value: str
+    interval: str
+    null: str
+    base: str
+    gap: str
+    places: str
+    letters: str
+    best: bool
+    count: str
+    reason: str
+    picture: Markup
+
+
+@dataclass(frozen=True)
+class Drill:
+    """The slices of one metric."""
+
+    metric: str
+    page: str
+    lines: list[ScoreLine]
+
+
+def sae_context(site: Site, entry: Entry, spans: dict[tuple[int, str], Span | None]) -> dict[str, Any]:
+    """The page of an entry, as its template takes it.
+
+    Args:
+        site: Everything.
+        entry: The SAE; where sections share its page, the first.
+        spans: The range of each column by section and key (see `column_spans`).
+    """
+    records, rows = site.records[entry.who], site.rows.get(entry.who, [])
+    heads = {head.key: head for head in site.sections[entry.section].heads}
+    whole: list[ScoreLine] = []
+    drills: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: _natural(r["metric"], r["slice"])):
+        key = record["metric"] + (f"[{record['slice']}]" if record["slice"] else "")
+        if key in heads:
+            standing = site.standing.get((entry.section, key), {}).get(entry.line.sae)
+            place = standing if entry.line.role == "sae" else None
+            page = site.metric_pages[record["metric"]]
+            whole.append(score_line(heads[key].label, page, record, spans.get((entry.section, key)), place))
+        if record["slice"]:
+            drills.setdefault(record["metric"], []).append(record)
+    return {
+        "entry": entry,
+        "section": site.sections[entry.section],
+        "scores": whole,
+        "drills": [_drill(site, metric, found) for metric, found in drills.items() if len(found) > 1],
+        "histogram": _histogram(records),
+        "commands": commands(rows),
+        "provenance": provenance(rows),
+        "signatures": sorted({(r["metric"], r["signature"]) for r in records if r["signature"]}),
+        "warnings": _warnings(records, rows),
+        "compare": entry.page,
+    }
+
+
+def column_spans(site: Site) -> dict[tuple[int, str], Span | None]:
+    """The range of each column over its section, nulls, baselines and intervals of the SAEs in it."""
+    found: dict[tuple[int, str], Span | None] = {}
+    for i, section in enumerate(site.sections):
+        for head in section.heads:
+            scores = [line.scores[head.key] for line in section.lines if head.key in line.scores]
+            found[i, head.key] = span_of([score.value for score in scores if score.known])
+    return found
+
+
+def _drill(site: Site, metric: str, records: Sequence[Record]) -> Drill:
+    page = site.metric_pages[metric]
+    span = span_of([value for r in records for value in (r["value"], r["null"], r["baseline"])])
+    return Drill(metric, page, [score_line(r["slice"], page, r, span, None) for r in records])
+
+
+def score_line(name: str, page: str, record: Record, span: Span | None, place: Standing | None) -> ScoreLine:
+    value, low, high, error = (record[key] for key in ("value", "ci_low", "ci_high", "stderr"))
+    known = record["status"] == "ok" and math.isfinite(value)
+    digits = decimals_for(error) if known and math.isfinite(error) and error > 0 else None
+    null, base = record["null"], record["baseline"]
+    interval = f"[{_text(low, digits)}, {_text(high, digits)}]" if known and math.isfinite(low) else ""
+    reason = "" if known else record["reason"] or record["status"].replace("_", " ")
+    places = "" if place is None else f"{place.first}–{place.last}" if place.first < place.last else str(place.first)
+    return ScoreLine(
+        name, page, _text(value, digits) if known else "", interval, _text(null, digits), _text(base, digits),
+        _text(record["null_gap"], 2), places, place.letters if place else "", bool(place and place.best),
+        _count(record), reason, strip(value, low, high, span, null, base) if known else Markup(""),
+    )  # fmt: skip
+
+
+def _count(record: Record) -> str:
+    n, units = record.get("n"), record.get("units") or ""
+    return "" if n is None or not math.isfinite(n) or units == "none" else f"{int(n)} {units}".strip()
+
+
+def _text(number: float, digits: int | None) -> str:
+    if number is None or not math.isfinite(number):
+        return ""
+    text = f"{number:.4g}" if digits is None or digits > 7 else f"{number:.{digits}f}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def _histogram(records: Sequence[Record]) -> Markup:
+    """Share of the latents by how often they fire, rarest first."""
+    bins = [r for r in records if r["metric"] == HISTOGRAM and r["slice"].startswith("log10=")]
+    bins = sorted((r for r in bins if math.isfinite(r["value"])), key=lambda r: float(r["slice"][6:]))
+    return histogram([f"10^{r['slice'][6:]}".replace("-", "−") for r in bins], [r["value"] for r in bins])
+
+
+def _warnings(records: Sequence[Record], rows: Sequence[Any]) -> list[str]:
+    """What the rows warn of, each once."""
+    given = [text for row in rows for text in row.warnings]
+    given = given or [str(r["warnings"]) for r in records if isinstance(r.get("warnings"), str)]
+    return list(dict.fromkeys(text for text in given if text))
+
+
+def _natural(metric: str, slice_: str) -> tuple[Any, ...]:
+    """Order in which 2 comes before 10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", slice_)
+    return metric, [(1, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts)]
