@@ -308,12 +308,27 @@ def leaderboard() -> None:
 @click.argument("rows", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write; default ROWS/board.")
 @click.option("--board", type=click.Path(path_type=Path), help="YAML that names columns and figures.")
-def build(rows: Path, out: Path | None, board: Path | None) -> None:
-    """Tables (CSV, Markdown, LaTeX) and Pareto figures (PNG, SVG, PDF) from a run's rows."""
+@click.option("--site/--no-site", default=True, show_default=True, help="Write the pages in OUT/site too.")
+def build(rows: Path, out: Path | None, board: Path | None, site: bool) -> None:
+    """Tables (CSV, Markdown, LaTeX), Pareto figures (PNG, SVG, PDF) and a static site from a run's rows."""
     from saebench.leaderboard import build as build_board
 
-    for path in build_board(rows, out or (rows if rows.is_dir() else rows.parent) / "board", board=board).values():
-        click.echo(path)
+    place = out or (rows if rows.is_dir() else rows.parent) / "board"
+    for name, path in build_board(rows, place, board=board, site=site).items():
+        if not name.startswith("site/"):
+            click.echo(path)
+    if site:
+        click.echo(place / "site" / "index.html")
+
+
+@leaderboard.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--port", default=8000, show_default=True, type=int, help="0 takes a free one.")
+def serve(folder: Path, port: int) -> None:
+    """Show a board's site at an address of this machine, until Ctrl-C. It opens from disk as well."""
+    from saebench.leaderboard.site.serve import serve as serve_site
+
+    serve_site(folder, port, say=click.echo)
 
 
 @leaderboard.command()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saebench.errors import UserError
 from saebench.leaderboard import latex, markdown
@@ -53,9 +53,11 @@ def build(
     rows: str | Path | Results | pd.DataFrame,
     out: str | Path,
     board: str | Path | Board | Mapping[str, Any] | None = None,
+    *,
+    site: bool = False,
 ) -> dict[str, Path]:
-    """Write a board: `README.md`, `board.md`, `board.csv`, `trust.csv`, `rows.csv`, `fronts.csv`, `board.tex` and
-    `figures/`.
+    """Write a board: `README.md`, `board.md`, `board.csv`, `trust.csv`, `rows.csv`, `fronts.csv`, `board.tex`,
+    `figures/` and, if asked, `site/`.
 
     The same rows and board give the same bytes.
 
@@ -63,6 +65,7 @@ def build(
         rows: A run folder, a `.jsonl` file, a `Results`, or its tidy frame.
         out: Folder to write into, made if it is not there.
         board: YAML file, mapping or `Board`; the default board if None.
+        site: Write the pages of `saebench.leaderboard.site` too.
 
     Returns:
         Every file written, by its path relative to `out`.
@@ -70,7 +73,8 @@ def build(
     Raises:
         UserError: No rows, a board that names what the rows do not hold, or a folder that cannot be written.
     """
-    content = load_content(rows, board)
+    source = read_rows(rows)
+    content = arrange(source, board)
     folder = Path(out)
     tables = page_tables(content)
     texts = {
@@ -89,16 +93,25 @@ def build(
         written["README.md"] = _write(folder / "README.md", _page(content, tables, figures=figures))
     except OSError as error:
         raise UserError(f"Board folder {str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    if site:
+        from saebench.leaderboard.site.build import write_site
+
+        pages = write_site(source, content.board, folder / "site")
+        written |= {f"site/{name}": path for name, path in pages.items()}
     return dict(sorted(written.items()))
 
 
 def load_content(rows: Source, board: str | Path | Board | Mapping[str, Any] | None = None) -> Content:
     """Read rows and board, and arrange the rows into sections and figures."""
+    return arrange(read_rows(rows), board)
+
+
+def arrange(source: Given, board: str | Path | Board | Mapping[str, Any] | None = None) -> Content:
+    """Arrange rows that are read already into sections and figures."""
     definition = load_board(board)
-    frame, pairing = read_rows(rows)
-    frame = tidy(frame, definition)
+    frame = tidy(source.frame, definition)
     found = sections(scores_of(frame), definition)
-    return Content(definition, frame, found, _worth_drawing(found, definition), pairing)
+    return Content(definition, frame, found, _worth_drawing(found, definition), source.pairing)
 
 
 def _worth_drawing(found: list[Section], board: Board) -> list[list[Plane]]:
@@ -175,7 +188,7 @@ def trust_page(rows: Source) -> str:
     Raises:
         UserError: No rows, or none that say how far they can be trusted.
     """
-    names = sorted(set(read_rows(rows)[0]["metric"]))
+    names = sorted(set(read_rows(rows).frame["metric"]))
     content = load_content(rows, Board(columns=tuple(Column(metric=name) for name in names), pareto=()))
     parts = ["# What each metric can and cannot tell", "Made by `saebench leaderboard trust` from the rows of a run."]
     found = [(section, table) for section, table in zip(content.sections, trust_tables(content), strict=True) if table]
@@ -247,14 +260,22 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def read_rows(rows: Source) -> tuple[pd.DataFrame, Pairing | None]:
-    """The tidy frame of any source, and the paired tests where the rows come with their sums."""
+class Given(NamedTuple):
+    """Rows as they were given: the frame, paired tests where sums are stored, and the results unless a frame came."""
+
+    frame: pd.DataFrame
+    pairing: Pairing | None
+    results: Results | None
+
+
+def read_rows(rows: Source) -> Given:
+    """Any source of rows, read once."""
     import pandas as pd
 
     if isinstance(rows, pd.DataFrame):
-        return rows, None
+        return Given(rows, None, None)
     from saebench.leaderboard.pairs import Pairs
     from saebench.results import Results
 
     results = Results.load(rows) if isinstance(rows, (str, os.PathLike)) else rows
-    return results.frame(), Pairs(list(results))
+    return Given(results.frame(), Pairs(list(results)), results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.errors import UserError
 from saebench.leaderboard.board import Board, load_board
-from saebench.leaderboard.build import read_rows
+from saebench.leaderboard.build import Given, read_rows
 from saebench.leaderboard.rows import tidy
-from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.site import downloads
 from saebench.leaderboard.site.content import Entry, Site, gather
 from saebench.leaderboard.site.data import board_script
@@ -58,18 +56,12 @@ def build_site(
     Raises:
         UserError: No rows, a board that names what the rows do not hold, or a folder that cannot be written.
     """
-    from saebench.results import Results
-
-    source = Results.load(rows) if isinstance(rows, (str, os.PathLike)) else rows
-    frame, pairing = read_rows(source)
-    return write_site(frame, pairing, load_board(board), Path(out), source if isinstance(source, Results) else None)
+    return write_site(read_rows(rows), load_board(board), Path(out))
 
 
-def write_site(
-    frame: pd.DataFrame, pairing: Pairing | None, board: Board, out: Path, results: Results | None = None
-) -> dict[str, Path]:
+def write_site(source: Given, board: Board, out: Path) -> dict[str, Path]:
     """Write the site of rows that are read already; see `build_site`."""
-    site = gather(tidy(frame, board), board, pairing, results.rows if results else ())
+    site = gather(tidy(source.frame, board), board, source.pairing, source.results or ())
     try:
         written = {name: _write(out / name, text) for name, text in _texts(site)}
         written |= _copied(out)

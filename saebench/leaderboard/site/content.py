@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class Site:
     metric_pages: dict[str, str]
     rows: dict[Who, list[Row]] = field(default_factory=dict)
 
+    @functools.cached_property
     def heads(self) -> dict[str, Head]:
         """The columns of all sections by key, in the board's order."""
         found: dict[str, Head] = {}

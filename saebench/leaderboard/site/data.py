@@ -33,8 +33,8 @@ def board_script(site: Site) -> str:
         "looks": looks(entry.line.architecture for entry in site.entries if entry.line.role == "sae"),
         "marks": MARKS,
         "saes": _saes(site.entries),
-        "columns": [_column(site, head) for head in site.heads().values()],
-        "sort": [key for key in site.board.sort if key in site.heads()][:1],
+        "columns": [_column(site, head) for head in site.heads.values()],
+        "sort": [key for key in site.board.sort if key in site.heads][:1],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return f"window.SAEBENCH = {text.replace('</', '<' + chr(92) + '/')};\n"

@@ -31,7 +31,7 @@ def board_csv(site: Site) -> str:
     """One row a SAE; for each column its value, interval, places and group."""
     import pandas as pd
 
-    heads = site.heads()
+    heads = site.heads
     rows: list[dict[str, Any]] = []
     for entry in site.entries:
         model, hook, role, sae = entry.who

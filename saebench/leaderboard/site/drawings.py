@@ -72,7 +72,9 @@ def histogram(names: Sequence[str], shares: Sequence[float]) -> Markup:
         bars.append(str(Markup('<text class="name" x="{}" y="132">{}</text>').format(middle, name)))
     told = "; ".join(f"{name}: {share:.3f}" for name, share in zip(names, shares, strict=True))
     width = 56 * len(shares) + 8
-    opening = Markup('<svg class="histogram" viewBox="0 0 {w} 140" style="max-width:{w}px" role="img" aria-label="{t}">')
+    opening = Markup(
+        '<svg class="histogram" viewBox="0 0 {w} 140" style="max-width:{w}px" role="img" aria-label="{t}">'
+    )
     return opening.format(w=width, t=told) + Markup("".join(bars) + "</svg>")
 
 

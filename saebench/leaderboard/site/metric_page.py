@@ -23,13 +23,13 @@ def metric_context(site: Site, metric: str, spans: dict[tuple[int, str], Span | 
     for entry in site.entries:
         by_section.setdefault(entry.section, []).append(entry)
     parts = [_part(site, i, section, metric, by_section.get(i, []), spans) for i, section in enumerate(site.sections)]
-    columns = [key for key, head in site.heads().items() if head.column.metric == metric]
+    columns = [key for key, head in site.heads.items() if head.column.metric == metric]
     return {
         "metric": metric,
         "about": about(metric),
         "columns": columns,
         "trust_header": HEADER,
-        "parts": [part for part in parts if part["columns"]],
+        "parts": sorted((part for part in parts if part["columns"]), key=lambda part: -part["size"]),
         "most": MOST_RANKED,
     }
 
@@ -40,6 +40,7 @@ def _part(
     heads = [head for head in section.heads if head.column.metric == metric]
     return {
         "section": section,
+        "size": len(section.of_role("sae")),
         "trust": [trust_cells(head) for head in heads],
         "doubts": [f"{head.label} {doubt}" for head in heads for doubt in head.trust.doubts],
         "columns": [
@@ -68,6 +69,8 @@ def _ranked(
         score = entry.line.scores[head.key]
         record = {**site.record_of(score), "status": score.status, "reason": score.reason}
         where = standing.get(entry.line.sae) if entry.line.role == "sae" else None
+        if entry.line.role != "sae":  # its own line would stand on itself
+            record |= {"null": math.nan, "baseline": math.nan}
         found.append((entry, score_line(entry.line.sae, entry.page, record, span, where)))
     return found
 
@@ -75,7 +78,7 @@ def _ranked(
 def metric_list(site: Site) -> list[dict[str, Any]]:
     """Every metric with its page, summary and direction, for the list of metrics."""
     found: dict[str, dict[str, Any]] = {}
-    for head in site.heads().values():
+    for head in site.heads.values():
         metric = head.column.metric
         said = about(metric)
         line = found.setdefault(metric, {
@@ -86,5 +89,3 @@ def metric_list(site: Site) -> list[dict[str, Any]]:
         line["columns"].append(head.key)
         line["shown"] = line["shown"] or head.key in site.shown
     return sorted(found.values(), key=lambda line: str(line["metric"]))
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,6 +14,7 @@ from saebench.leaderboard.site.content import Site
 from saebench.leaderboard.site.marks import MARKS
 from saebench.leaderboard.style import looks
 from saebench.leaderboard.tables import ARROWS
+
 
 class Pages:
     """Renders the templates of one site."""
@@ -40,7 +42,7 @@ class Pages:
 
 
 def _shown(value: Any) -> Any:
-    """Text without control characters; what is marked as HTML already stays."""
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return value if value.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
+    """Text without control and direction characters; what is marked as HTML already stays."""
+    if isinstance(value, str) and not hasattr(value, "__html__") and not value.isprintable():
+        return "".join(char if char in "\n\t" or unicodedata.category(char)[0] != "C" else "\ufffd" for char in value)
     return "" if value is None else value

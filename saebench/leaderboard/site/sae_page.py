@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from saebench.leaderboard.site.reproduce import commands, provenance
 from saebench.leaderboard.site.standing import Standing
 
 HISTOGRAM = "density_histogram"
+MOST_TOPS = 3
+"""Slices of a metric that stand among the scores; those of one with more only below."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,22 @@ def sae_context(site: Site, entry: Entry, spans: dict[tuple[int, str], Span | No
     """
     records, rows = site.records[entry.who], site.rows.get(entry.who, [])
     heads = {head.key: head for head in site.sections[entry.section].heads}
-    whole: list[ScoreLine] = []
+    tops = Counter(head.column.metric for head in heads.values())
+    whole: dict[str, ScoreLine] = {}
     drills: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: _natural(r["metric"], r["slice"])):
         key = record["metric"] + (f"[{record['slice']}]" if record["slice"] else "")
-        if key in heads:
+        if key in heads and (key in site.shown or tops[record["metric"]] <= MOST_TOPS):
             standing = site.standing.get((entry.section, key), {}).get(entry.line.sae)
             place = standing if entry.line.role == "sae" else None
             page = site.metric_pages[record["metric"]]
-            whole.append(score_line(heads[key].label, page, record, spans.get((entry.section, key)), place))
+            whole[key] = score_line(heads[key].label, page, record, spans.get((entry.section, key)), place)
         if record["slice"]:
             drills.setdefault(record["metric"], []).append(record)
     return {
         "entry": entry,
         "section": site.sections[entry.section],
-        "scores": whole,
+        "scores": [whole[key] for key in site.heads if key in whole],
         "drills": [_drill(site, metric, found) for metric, found in drills.items() if len(found) > 1],
         "histogram": _histogram(records),
         "commands": commands(rows),
@@ -108,7 +112,7 @@ def score_line(name: str, page: str, record: Record, span: Span | None, place: S
     places = "" if place is None else f"{place.first}–{place.last}" if place.first < place.last else str(place.first)
     return ScoreLine(
         name, page, _text(value, digits) if known else "", interval, _text(null, digits), _text(base, digits),
-        _text(record["null_gap"], 2), places, place.letters if place else "", bool(place and place.best),
+        _gap(record["null_gap"]), places, _letters(place.letters) if place else "", bool(place and place.best),
         _count(record), reason, strip(value, low, high, span, null, base) if known else Markup(""),
     )  # fmt: skip
 
@@ -123,6 +127,20 @@ def _text(number: float, digits: int | None) -> str:
         return ""
     text = f"{number:.4g}" if digits is None or digits > 7 else f"{number:.{digits}f}"
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def _gap(number: float) -> str:
+    return _text(number, 2) if abs(number) < 10 else _text(number, None)
+
+
+def _letters(group: str) -> str:
+    """Letters of groups with runs drawn together.
+
+    >>> _letters("defgh"), _letters("adf"), _letters("ab")
+    ('d–h', 'adf', 'ab')
+    """
+    run = re.fullmatch("[a-z]{3,}", group) and ord(group[-1]) - ord(group[0]) == len(group) - 1
+    return f"{group[0]}–{group[-1]}" if run else group
 
 
 def _histogram(records: Sequence[Record]) -> Markup:

@@ -63,6 +63,9 @@ window.SB = (function () {
     return first === last ? `${first}` : `${first}–${last}`;
   }
 
+  /** Letters of groups with runs drawn together: "defgh" as "d–h". */
+  const letters = (group) => group.replace(/(?:[a-z]){3,}/g, (run) => (run.charCodeAt(run.length - 1) - run.charCodeAt(0) === run.length - 1 ? `${run[0]}–${run[run.length - 1]}` : run));
+
   /** A value turned so that less is better; a description runs from the highest. */
   function cost(value, better) {
     return better === "lower" ? value : better === "one" ? Math.abs(value - 1) : -value;
@@ -100,6 +103,6 @@ window.SB = (function () {
   const ARROWS = { higher: "↑", lower: "↓", one: "→1", none: "" };
   const distinct = (values) => [...new Set(values)].filter((v) => v !== null && v !== "");
 
-  return { data, count, columns, at, esc, decimals, commonDecimals, spread, text, low, high, places, cost, mark,
+  return { data, count, columns, at, esc, decimals, commonDecimals, spread, text, low, high, places, letters, cost, mark,
     archMark, readState, writeState, save, $, options, ARROWS, distinct };
 })();

@@ -26,21 +26,32 @@ SB.plot = (function () {
     return found;
   }
 
-  function axis(column, kind) {
-    const gap = kind === "gap";
-    const arrow = SB.ARROWS[column.better];
-    return {
-      title: `${column.label} ${arrow}${column.unit ? ` (${column.unit})` : ""}`.trim(), labelOverlap: true, tickCount: 7,
-      ...(gap ? { labelExpr: `format(${column.top} - datum.value, '.${3}~f') == '${column.top}' ? format(${column.top} - datum.value, '.6~f') : format(${column.top} - datum.value, '.4~f')` } : {}),
-    };
+  /** Round values of a log axis in a range, at most about nine. */
+  function ticks(values) {
+    const low = Math.min(...values), high = Math.max(...values), decades = [];
+    for (let d = Math.floor(Math.log10(low)); d <= Math.ceil(Math.log10(high)); d++) decades.push(d);
+    let found = [];
+    for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+      found = decades.flatMap((d) => steps.map((step) => Number(`${step}e${d}`))).filter((v) => low <= v && v <= high);
+      if (found.length <= 9) break;
+    }
+    return found;
   }
 
-  const scale = (kind) => ({ type: kind === "linear" ? "linear" : "log", zero: false, nice: false, padding: 14, ...(kind === "gap" ? { reverse: true } : {}) });
+  function axis(column, kind, values) {
+    const title = `${column.label} ${SB.ARROWS[column.better]}${column.unit ? ` (${column.unit})` : ""}`;
+    if (kind === "linear") return { title, tickCount: 7 };
+    const decimals = "max(-floor(log(datum.value) / LN10 + 1e-9), 0)";
+    const label = kind === "gap" ? `format(${column.top} - datum.value, '.' + ${decimals} + 'f')` : "format(datum.value, '~g')";
+    return { title: kind === "gap" ? `${title}, by its gap to ${column.top}` : title, values: ticks(values), labelExpr: label };
+  }
+
+  const scale = (kind) => (kind === "linear" ? { zero: false, nice: false, padding: 14 } : { type: "log", nice: false, padding: 14, reverse: kind === "gap" });
 
   function spec(points, lines, x, y, kinds, named) {
     const arches = Object.keys(data.looks), ink = resolved("--ink"), dim = resolved("--dim");
     const colours = arches.map((a) => (data.looks[a][0] === "#000000" ? ink : data.looks[a][0]));
-    const place = (field, column, kind, extra) => ({ field, type: "quantitative", scale: scale(kind), axis: axis(column, kind), ...extra });
+    const place = (field, column, kind) => ({ field, type: "quantitative", scale: scale(kind), axis: axis(column, kind, points.map((p) => p[field])) });
     const X = place("px", x, kinds.x), Y = place("py", y, kinds.y);
     const isSae = { filter: "datum.role == 'sae'" };
     const paint = { field: "arch", type: "nominal", legend: null, scale: { domain: arches, range: colours } };

@@ -35,7 +35,7 @@
     const sorted = state.sort.replace(/^-/, ""), down = state.sort.startsWith("-");
     const way = (key, reverse) => (key === sorted ? ` aria-sort="${down !== reverse ? "descending" : "ascending"}"` : "");
     const arrow = (key) => (key === sorted ? (down ? " ▾" : " ▴") : "");
-    const plain = [["sae", "SAE", "text who"], ["arch", "architecture", "text"], ["d_sae", "d_sae", ""]].map(([key, label, kind]) =>
+    const plain = [["sae", "SAE", "text who"], ["arch", "architecture", "text opt"], ["d_sae", "d_sae", "opt"]].map(([key, label, kind]) =>
       `<th scope="col" class="${kind}"${way(key, false)}><button type="button" data-sort="${key}">${label}${arrow(key)}</button></th>`);
     const scored = keys.map((key) => {
       const c = columns.get(key), doubts = Object.values(c.doubts).flat();
@@ -56,8 +56,8 @@
     const range = half === null ? "" : `[${text(SB.low(column, i), places)}, ${text(SB.high(column, i), places)}]`;
     const beside = state.beside === "se" && column.e[i] ? ` ±${text(column.e[i], places)}`
       : state.beside === "half" && half ? ` ±${text(half, places)}` : state.beside === "range" ? ` ${range}` : "";
-    const standing = state.groups === "none" ? "" : state.groups === "letters" ? at(column.group, i) : SB.places(column, i);
-    const nul = at(column.null, i), base = at(column.base, i), common = SB.commonDecimals(column);
+    const standing = state.groups === "none" ? "" : state.groups === "letters" ? SB.letters(at(column.group, i)) : SB.places(column, i);
+    const nul = at(column.null, i), base = at(column.base, i), common = Math.min(SB.commonDecimals(column), 3);
     const refs = state.refs === "1" ? [nul === null ? "" : `∅ ${text(nul, common)}`, base === null ? "" : `◇ ${text(base, common)}`] : [];
     const second = [...refs, standing ? `<b>${standing}</b>` : ""].filter(Boolean).join(" · ");
     const tip = [range && `95 % interval ${range}`, at(column.group, i) && `group ${at(column.group, i)}`,
@@ -71,7 +71,7 @@
     const name = `<th scope="row" class="who"><span><input type="checkbox" data-pick="${i}" aria-label="compare ${esc(saes.name[i])}"${picked.has(i) ? " checked" : ""}>` +
       `${SB.mark(i)}<a href="saes/${saes.page[i]}.html" title="${esc(saes.name[i])}">${esc(saes.name[i])}</a></span></th>`;
     const width = saes.width[i] === null ? "" : saes.width[i];
-    return `<tr class="${other ? "other" : ""}${picked.has(i) ? " picked" : ""}">${name}<td>${esc(saes.arch[i])}</td><td class="n">${width}</td>` +
+    return `<tr class="${other ? "other" : ""}${picked.has(i) ? " picked" : ""}">${name}<td class="opt">${esc(saes.arch[i])}</td><td class="n opt">${width}</td>` +
       `${chosen.map((column, j) => cell(column, i, bests[j])).join("")}</tr>`;
   }
 
@@ -158,6 +158,7 @@
   });
   $("csv").addEventListener("click", () => SB.save("board.csv", "text/csv", csv(records())));
   $("json").addEventListener("click", () => SB.save("board.json", "application/json", JSON.stringify(records(), null, 1)));
+  if (matchMedia("(max-width: 46rem)").matches) $("controls").open = false;
   SB.filters.read();
   SB.filters.listen(draw);
   SB.picker.listen(draw);
