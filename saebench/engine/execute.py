@@ -16,8 +16,10 @@ from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
+from saebench.engine.joint import Joint
 from saebench.engine.kept import Kept
 from saebench.engine.latent import write_pages
+from saebench.engine.pooling import Pool
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
 from saebench.engine.truth import true_dictionary
@@ -106,8 +108,8 @@ def _stream(
 ) -> Iterator[list[Row]]:
     groups = _by_sae(cells)
     tasks = [Task(own[0].sae, [cell.metric for cell in own]) for own in groups]
-    model, dataset = cells[0].model, cells[0].data
-    assert dataset is not None
+    model, joint = cells[0].model, Joint.of(cells)
+    dataset = joint.whole
     for own, task in zip(groups, tasks, strict=True):
         task.collectors = items.collectors(task, dataset, cells[0].seed)
         task.pairs = next((cell.pairs for cell in own if cell.pairs), None)
@@ -128,9 +130,14 @@ def _stream(
     if stream.wanted:
         stream.run()
     saes = [task.sae for task in tasks]
-    shared = items.Shared(model, dataset, stream.means, stream.budget, saes, cells[0].judge, cells[0].seed)
+    shared = {
+        name: items.Shared(
+            model, part, joint.means(name, stream.means), stream.budget, saes, cells[0].judge, cells[0].seed
+        )
+        for name, part in joint.parts.items()
+    }
     for own, task in zip(groups, tasks, strict=True):
-        given = _items(task, shared)
+        given = _given(task, joint, shared)
         if pages and JudgedLatents in given:
             write_pages(pages, task.sae.name, given[JudgedLatents].drawn)
         yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))
@@ -166,6 +173,20 @@ def _without_text(tasks: list[Task]) -> None:
         for metric, tally in zip(task.metrics, task.tallies, strict=True):
             if FITTED & set(metric.inputs.values()):
                 tally.failure = ("error", "there is no text to fit to: the suite's `text` could not be read")
+
+
+def _given(task: Task, joint: Joint, shared: dict[str, items.Shared]) -> dict[type, Any]:
+    """Take the items metrics of one SAE, dataset by dataset; returns their inputs."""
+    pooled = (
+        {how: pool.pooled() for how, pool in task.collectors.items() if isinstance(pool, Pool)} if joint.rows else {}
+    )
+    given: dict[type, Any] = {}
+    for name, part in shared.items():
+        own = joint.task(task, name, pooled)
+        given |= _items(own, part)
+        if own is not task:
+            task.spend(own.seconds)
+    return given
 
 
 def _items(task: Task, shared: items.Shared) -> dict[type, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from saebench.engine.groups import pairs_of
+from saebench.engine.joint import Joint, together
 from saebench.engine.judge_cost import cost
 from saebench.engine.rows import Cell
 from saebench.errors import UserError, nearest, unknown
@@ -60,11 +61,14 @@ class Plan:
     groups: list[SeedGroup] = field(default_factory=list)
 
     def passes(self) -> dict[str, list[Cell]]:
-        """The cells of each corpus, which share one pass; those of the weights stand under ""."""
+        """The cells of each corpus, which share one pass; those of the weights stand under "".
+
+        Labelled data under two names with the same texts are one corpus, such as `probing+last_token`.
+        """
         grouped: dict[str, list[Cell]] = {}
         for cell in self.cells:
             grouped.setdefault(cell.data.name if cell.data else "", []).append(cell)
-        return grouped
+        return together(grouped)
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain data, for `--dry-run`."""
@@ -182,7 +186,7 @@ def chosen_data(suite: Suite, data: Mapping[str, Any] | None, metrics: Iterable[
 def _pass(name: str, cells: list[Cell]) -> dict[str, Any]:
     from saebench.engine import estimate
 
-    corpus = cells[0].corpus
+    corpus = Joint.of(cells).whole.corpus if name else None
     saes = list(dict.fromkeys(cell.sae.name for cell in cells))
     spliced = {c.sae.name for c in cells if Losses in c.metric.inputs.values()}
     return {

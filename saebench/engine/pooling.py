@@ -206,6 +206,12 @@ class Means:
 
         return add
 
+    def of(self, rows: np.ndarray) -> Means:
+        """The same of some documents, in an order of their own."""
+        part = Means(self.how, self._lengths[rows], self.sums.shape[1])
+        part.sums = self.sums[rows]
+        return part
+
     def pooled(self) -> Tensor:
         """The pooled activations, `[documents, d]` float32; a document without valid tokens has zeros."""
         some = np.maximum(self._lengths, 1)[:, None]

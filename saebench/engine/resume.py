@@ -53,8 +53,12 @@ class EntityResume:
         self._model, self._hook, self._budget = model, hook, budget
         self._prompts: EntityPrompts = data.items
         self._late = len(self._prompts.rows) > 0 and model.remembers(hook)
-        self._ends = not bool(self._prompts.boundary.all())
         self._kept: _Kept | None = None
+
+    @property
+    def _ends(self) -> bool:
+        """Whether what follows a label matters: some tokens go on with a word."""
+        return not bool(self._prompts.boundary.all())
 
     @property
     def at_once(self) -> int:

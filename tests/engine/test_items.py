@@ -115,6 +115,43 @@ def test_the_last_token_protocol_reads_its_own_data(model: Subject, sae: SparseC
     torch.testing.assert_close(SEEN["tail"].codes("last").dense(), expected, rtol=1e-5, atol=1e-6)
 
 
+def _both(model: Subject) -> dict[str, Dataset]:
+    """The two labelled names on texts that are partly the same, in orders of their own."""
+    rows = _rows(20)
+    own = {"probing": rows[:14], "last_token": [rows[i] for i in (16, 3, 0, 19, 12, 5)]}
+    return {name: _labelled(model, part, name) for name, part in own.items()}
+
+
+def test_texts_under_two_names_are_run_and_encoded_once(model: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each distinct text goes through model and SAE once, and every metric sees what it sees alone."""
+    data = _both(model)
+    metrics = [_spy("mean", LabelledCodes, pooling="mean"), _spy("tail", LastTokenCodes, pooling="last")]
+    alone = {}
+    for name, wanted in zip(data, metrics, strict=True):
+        _run(model, sb.load_sae(ToySAE(), name="toy"), data[name], wanted)
+        alone[name] = SEEN[wanted.name]
+    tokens, encoded = [], []
+    forward = type(model).forward
+    monkeypatch.setattr(
+        type(model), "forward", lambda self, t, *a, **k: tokens.append(len(t)) or forward(self, t, *a, **k)
+    )
+    sae = sb.load_sae(ToySAE(), name="toy")
+    encode = type(sae).encode
+    monkeypatch.setattr(type(sae), "encode", lambda self, x: encoded.append(len(x)) or encode(self, x))
+    plan = make_plan(model, Suite(name="t", metric=[]), metrics, [sae], data, {}, seed=0)
+    assert [(p["data"], p["rows"]) for p in plan.describe()["passes"]] == [("probing+last_token", 16)]
+    rows = [row for part in execute.run(plan, partial=None, progress=Progress()) for row in part]
+    distinct = {row.tobytes(): len(row) - 1 for part in data.values() for row in map(part.corpus.row, range(6))}
+    distinct |= {row.tobytes(): len(row) - 1 for row in map(data["probing"].corpus.row, range(14))}
+    assert sum(tokens) == len(distinct) == 16
+    assert sum(encoded) == sum(distinct.values())
+    assert {row.signature.split("data:")[1].split("#")[0] for row in rows} == set(data)
+    for (name, how), wanted in zip({"probing": "mean", "last_token": "last"}.items(), metrics, strict=True):
+        given = SEEN[wanted.name]
+        torch.testing.assert_close(given.codes(how).dense(), alone[name].codes(how).dense(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(given.x(how), alone[name].x(how), rtol=1e-5, atol=1e-6)
+
+
 def test_effects_are_what_ablation_takes_away(model: Subject) -> None:
     """The closed form - effects times decoder rows - equals decoding every token again, normalised coders too."""
     rows = _rows()
