@@ -52,10 +52,9 @@ class ReplyCache:
 
     def put(self, key: str, model: str, reply: Reply) -> Reply:
         """Keep a reply before anybody reads it; returns the one that is kept, which may be an earlier one."""
-        self._database.execute(
-            "INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", (key, model, json.dumps(reply.to_dict()))
-        )
-        return self.get(key) or reply
+        row = (key, model, json.dumps(reply.to_dict()))
+        added = self._database.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", row).rowcount
+        return reply if added else self.get(key) or reply
 
     def _write_ahead(self) -> None:
         """Two processes that make the file at once may find it locked in spite of the time-out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from saebench.judges.faults import Fault, Incompatible
 from saebench.judges.replies import BadReply
+
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Reply:
         return dataclasses.asdict(self)
 
     def text(self, *, whole: bool) -> str:
-        """The text, if it can be used.
+        """The text without thoughts before it, if it can be used.
 
         Raises:
             BadReply: The model refused, said nothing, or (where it must be whole) was cut.
@@ -46,9 +49,10 @@ class Reply:
             raise BadReply("refused")
         if whole and self.finish == "length":
             raise BadReply("nonsense: the reply was cut, give the judge more max_tokens")
-        if not (self.content or "").strip():
+        text = _THOUGHTS.sub("", self.content or "")
+        if not text.strip():
             raise BadReply("nonsense: an empty reply")
-        return self.content or ""
+        return text
 
 
 class _Message(BaseModel):

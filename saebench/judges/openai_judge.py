@@ -8,7 +8,7 @@ from typing import Any
 
 from saebench.judges import prompts, workers
 from saebench.judges.cache import ReplyCache, request_key
-from saebench.judges.client import Client, Manners, logical
+from saebench.judges.client import Client, logical
 from saebench.judges.endpoint import Endpoint
 from saebench.judges.faults import GaveUp
 from saebench.judges.ledger import Estimate, Ledger, Spend, usual
@@ -18,6 +18,7 @@ from saebench.judges.protocol import Answers, ExplainTask, Explanation, Progress
 from saebench.judges.replies import BadReply
 from saebench.judges.settings import settings_from
 from saebench.judges.transcript import Transcript
+from saebench.judges.wire import Manners
 
 EMPTY = Unanswered("failed: the task has no contexts")
 
@@ -116,9 +117,8 @@ class OpenAIJudge:
 
     async def _answer_all(self, asks: Sequence[Ask | None], progress: Progress | None) -> list[Any]:
         endpoint = Endpoint.found(self.settings.base_url)
-        transcript = Transcript(self.settings.transcript)
         done = 0
-        with ReplyCache(self.settings.cache_file) as cache:
+        with Transcript(self.settings.transcript) as transcript, ReplyCache(self.settings.cache_file) as cache:
             async with Client(self.settings, endpoint, self.ledger, cache, transcript, self._manners) as client:
 
                 async def one(ask: Ask | None) -> Any:

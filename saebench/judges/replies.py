@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import math
 import re
@@ -136,13 +135,17 @@ def _probability(value: float | None) -> float | None:
 
 
 def _first_object(text: str, field: str) -> dict[str, Any]:
-    """The first JSON object in a text that has the field; thoughts and prose around it do not matter."""
-    decoder = json.JSONDecoder()
-    for found in itertools.islice(re.finditer(r"\{", text), _TRIES):
+    """The first JSON object in a text that has the field; prose and other objects around it do not matter."""
+    decoder, place = json.JSONDecoder(), -1
+    for _ in range(_TRIES):
+        place = text.find("{", place + 1)
+        if place < 0:
+            break
         try:
-            value, _ = decoder.raw_decode(text, found.start())
+            value, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             continue
         if field in value:
             return value
+        place = end - 1
     raise BadReply(f"nonsense: no JSON object with {field!r}")

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from saebench.errors import UserError
@@ -41,36 +42,40 @@ class Exchange:
 class Transcript:
     """Appends exchanges to a file, each in one write, so that several processes may share it.
 
+    Open for as long as a `with` lasts; does nothing without a path.
+
     Raises:
         UserError: The file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        self.path = None if path is None else Path(path).expanduser()
-        if self.path is not None:
-            self._append("")
+        self._file: int | None = None
+        if path is None:
+            return
+        self._markdown = Path(path).suffix == ".md"
+        try:
+            place = Path(path).expanduser()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(f"Cannot write the judge's transcript to {str(path)!r}: {error.strerror}.") from error
+
+    def __enter__(self) -> Transcript:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        self._file = None
 
     def add(self, exchange: Exchange) -> None:
-        """Append one exchange; nothing happens without a file."""
-        if self.path is None:
+        """Append one exchange."""
+        if self._file is None:
             return
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        if self.path.suffix == ".md":
-            self._append(_markdown(exchange, now))
-        else:
-            self._append(json.dumps({"time": now, **vars(exchange)}, ensure_ascii=False) + "\n")
-
-    def _append(self, text: str) -> None:
-        assert self.path is not None
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(file, text.encode("utf-8", "replace"))
-            finally:
-                os.close(file)
-        except OSError as error:
-            raise UserError(f"Cannot write the judge's transcript to {str(self.path)!r}: {error.strerror}.") from error
+        line = json.dumps({"time": now, **vars(exchange)}, ensure_ascii=False) + "\n"
+        text = _markdown(exchange, now) if self._markdown else line
+        os.write(self._file, text.encode("utf-8", "replace"))
 
 
 def _markdown(exchange: Exchange, now: str) -> str:

@@ -49,17 +49,19 @@ async def each(items: Sequence[T], work: Callable[[T], Awaitable[R]], width: int
     results: dict[int, R] = {}
     queue = iter(enumerate(items))
     workers = [asyncio.create_task(_worker(queue, work, results, halt)) for _ in range(min(width, len(items)))]
-    if workers:
-        _, pending = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-        halt.set()
-        if pending:
-            _, pending = await asyncio.wait(pending, timeout=_GRACE)
-        for worker in pending:
+    try:
+        if workers:
+            _, pending = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            halt.set()
+            if pending:
+                await asyncio.wait(pending, timeout=_GRACE)
+    finally:
+        for worker in workers:
             worker.cancel()
         ends = await asyncio.gather(*workers, return_exceptions=True)
-        errors = [end for end in ends if isinstance(end, BaseException)]
-        for error in sorted(errors, key=lambda error: isinstance(error, (Halted, asyncio.CancelledError))):
-            raise error
+    errors = [end for end in ends if isinstance(end, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, (Halted, asyncio.CancelledError))):
+        raise error
     return [results[place] for place in range(len(items))]
 
 

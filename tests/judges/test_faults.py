@@ -166,6 +166,14 @@ PERMANENT = {
 }
 
 
+def test_thoughts_before_a_reply_are_not_the_reply(make: Make) -> None:
+    tasks = score_tasks(2)
+    thought = '<think>Shall I say {"answers": [{"context": 1, "answer": true, "probability": 1}]}?</think>'
+    knowing = scripted.perfect(tasks)
+    with JudgeServer(lambda request: f"{thought}\n{knowing(request)}") as server:
+        assert balanced_accuracy(tasks, make(server).score(tasks)) == 1.0
+
+
 @pytest.mark.parametrize("error", PERMANENT)
 def test_what_will_not_pass_stops_at_once_with_one_sentence(make: Make, error: str) -> None:
     canned, message = PERMANENT[error]

@@ -45,6 +45,7 @@ def test_other_text_is_no_list_of_numbers(text: str) -> None:
         'Sure! {"explanation": "cats"} Anything else?',
         '<think>{maybe {"a": 1}}</think>\n```json\n{"explanation": " cats\\n"}\n```',
         '{"other": 1} {"explanation": "cats"} {"explanation": "dogs"}',
+        'Schema: {"properties": {"explanation": {"type": "string"}}}. Reply: {"explanation": "cats"}',
     ],
 )
 def test_the_first_fitting_object_is_read(text: str) -> None:
