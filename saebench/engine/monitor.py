@@ -92,10 +92,13 @@ class Monitor:
         sources = chosen_data(self.suite, data, self.metrics)
         self._read = read_data(sources, self.model, seed=self.seed, offline=offline)
         self._fitting = self._text(sources, offline)
+        judge: Any = self.suite.judge
+        self._judge = chosen_judge(judge)
         self._kept = {name: Kept(room) for name in self._read}
         self._store = Store(out) if out is not None else None
         self.steps: list[int] = []
         self.history: dict[int, Results] = {}
+        self._told: dict[tuple[Any, ...], bool] = {}
 
     def __call__(self, step: int, sae: Any) -> Results | None:
         """Score the SAE if its turn has come: at step `every`, 2 `every` and so on; None at the others."""
@@ -114,7 +117,7 @@ class Monitor:
             raise UserError(misfits[0].reason)
         plan = make_plan(
             self.model, self.suite, self.metrics, fitting, self._read, {}, seed=self.seed, fitting=self._fitting,
-            judge=chosen_judge(self.suite.judge),
+            judge=self._judge,
         )  # fmt: skip
         rows: list[Row] = []
         for made in execute.run(plan, partial=None, progress=Progress(), kept=self._kept):
@@ -123,6 +126,7 @@ class Monitor:
         if self._store is not None:
             self._store.append(results.rows)
         self.history[step] = results
+        self._told.clear()
         self.steps = sorted(self.history)
         if self.log is not None:
             self.log(step, self.numbers(step))
@@ -166,7 +170,13 @@ class Monitor:
             raise UserError(f"patience is {patience}: give a number of scores, 1 or more.")
         if not self.steps:
             return False
-        rows = self._rows(metric, slice)
+        question = (metric, slice, patience, least)
+        if question not in self._told:
+            self._told[question] = self._stalled(metric, slice, patience, least)
+        return self._told[question]
+
+    def _stalled(self, metric: str, slice_name: str, patience: int, least: float) -> bool:
+        rows = self._rows(metric, slice_name)
         better = next(iter(rows.values())).better
         if better == "none":
             raise UserError(f"{metric} has no direction: choose a metric that can be better or worse.")
@@ -176,7 +186,9 @@ class Monitor:
             return False
         best = max(before, key=lambda step: told[step])
         late = [step for step in self.steps[-patience:] if step in told]
-        return not any(told[step] - told[best] > least and self._surely(metric, slice, best, step) for step in late)
+        return not any(
+            told[step] - told[best] > least and self._surely(metric, slice_name, best, step) for step in late
+        )
 
     def evaluator(self, sae: Any, data_provider: Any = None, activation_scaler: Any = None) -> dict[str, Any]:
         """The monitor as SAELens' `SAETrainer` calls it: `SAETrainer(..., evaluator=monitor.evaluator)`.
