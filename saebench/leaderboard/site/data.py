@@ -34,7 +34,6 @@ def board_script(site: Site) -> str:
         "marks": MARKS,
         "saes": _saes(site.entries),
         "columns": [_column(site, head) for head in site.heads.values()],
-        "sort": [key for key in site.board.sort if key in site.heads][:1],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return f"window.SAEBENCH = {text.replace('</', '<' + chr(92) + '/')};\n"

@@ -15,7 +15,7 @@ SB.filters = (function () {
     for (const [name, value] of Object.entries(DEFAULTS)) state[name] = given.get(name) ?? value;
     state.arch = new Set(given.getAll("arch"));
     state.cols = given.has("col") ? given.getAll("col").filter((key) => columns.has(key)) : null;
-    state.sort = given.get("sort") ?? (data.sort[0] || "");
+    state.sort = given.get("sort") || "";
     state.page = Math.max(Number(given.get("page")) || 1, 1);
     show();
   }
@@ -25,7 +25,7 @@ SB.filters = (function () {
     SB.writeState([
       ...FIELDS.map((name) => [name, state[name]]), ...[...state.arch].map((name) => ["arch", name]),
       ...(state.cols === null ? [] : state.cols.length ? state.cols : ["-"]).map((key) => ["col", key]),
-      ["sort", state.sort === (data.sort[0] || "") ? "" : state.sort], ...same, ["page", state.page > 1 ? state.page : ""],
+      ["sort", state.sort], ...same, ["page", state.page > 1 ? state.page : ""],
     ]);
   }
 

@@ -85,7 +85,7 @@
     let body = "", last = -1;
     for (const i of part) {
       if (saes.section[i] !== last && sections.length > 1) {
-        body += `<tr class="part"><th colspan="${3 + keys.length}" scope="colgroup">${esc(sections[saes.section[i]].title)}</th></tr>`;
+        body += `<tr class="part"><th colspan="${3 + keys.length}" scope="colgroup"><span>${esc(sections[saes.section[i]].title)}</span></th></tr>`;
       }
       last = saes.section[i];
       body += line(i, chosen, bests);
