@@ -110,6 +110,20 @@ class GroupMax(Coder):
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
+class KSparse(Coder):
+    """f = the k largest of x W_enc + b_enc, with no relu (Makhzani and Frey 2013); often tied."""
+
+    k: int
+
+    signed = True
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of prepared input `[n, d_in]`; where fewer than k are positive they may be negative."""
+        best = _linear(x, self.W_enc, self.b_enc).topk(self.k, dim=-1, sorted=False)
+        return Codes.from_topk(best.values, best.indices, self.d_sae)
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
 class AbsTopK(Coder):
     """f = the k entries of x W_enc + b_enc of largest magnitude, signs kept (arXiv 2510.00404)."""
 

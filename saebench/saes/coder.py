@@ -76,6 +76,10 @@ class Coder:
         return {"W_dec": (self.d_sae, self.d_out), "W_enc": (self.d_in, self.d_sae), "b_dec": (self.d_out,),
                 "W_skip": (self.d_out, self.d_in)}  # fmt: skip
 
+    def complaint(self) -> str | None:
+        """Why these weights cannot be run by this architecture's equations, or None."""
+        return None
+
     @property
     def normalised(self) -> bool:
         """Each token is rescaled before encoding and back after decoding."""

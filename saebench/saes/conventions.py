@@ -61,7 +61,7 @@ def readings(coder: Coder, x: Tensor) -> Iterator[tuple[str, Coder]]:
                 words = "without normalisation of the input" if norm == "none" else f"with the input's {norm}"
                 yield words, coder.replace(normalise=norm, restore=True)
     factor = math.sqrt(coder.d_in) / float(x.norm(dim=-1).mean())
-    if coder.normalise == "none" and not 0.8 < factor < 1.25:
+    if "W_enc" in coder.tensors() and coder.normalise == "none" and not 0.8 < factor < 1.25:
         for words, scale in (("multiplied by", factor), ("divided by", 1 / factor)):
             folded = coder.replace(W_enc=coder.W_enc * scale, W_dec=coder.W_dec / scale, b_dec=coder.b_dec / scale)
             yield f"with activations {words} sqrt(d) / their mean norm ({factor:.3g})", folded

@@ -10,10 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from saebench.errors import UserError, unknown
+from saebench.saes.adaptive import AdaptiveTopK
 from saebench.saes.architectures import Gated, JumpReLU, ReLU, TopK
 from saebench.saes.building import check_sizes, renamed, scalar
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
+from saebench.saes.files import read_tensors
 from saebench.saes.gate import admit
 from saebench.saes.saelens_config import whole
 
@@ -49,6 +51,7 @@ CLASSES = {
         JumpReLU, "matryoshka_batchtopk", {**_PLAIN, "threshold": "threshold"},
         ignored=("k", "group_sizes"), transposed=(),
     ),
+    "AutoEncoderDynamicTopK": Layout(AdaptiveTopK, "adaptive_topk", {**_LINEAR, "b_dec": "b_dec"}),
     "JumpReluAutoEncoder": Layout(
         JumpReLU, "jumprelu", {**_PLAIN, "threshold": "threshold"}, centred=False, transposed=()
     ),
@@ -92,6 +95,8 @@ def build(checkpoint: Checkpoint) -> Coder:
     fields: dict[str, Any] = {**weights}
     if layout.kind is TopK:
         fields["k"] = whole(k, where)
+    if layout.kind is AdaptiveTopK:
+        fields |= _probe(trainer, checkpoint)
     if "threshold" in weights:
         fields["threshold"] = _threshold(weights["threshold"], latents, name, where)
     hook_in, hook_out, warnings = _hooks(trainer, checkpoint.configs.get("config.json", {}).get("buffer") or {})
@@ -128,6 +133,24 @@ def _k(trainer: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) ->
     if told is not None and kept is not None:
         check_sizes({"k": told}, {"k": int(kept)}, where)
     return told if kept is None else kept
+
+
+def _probe(trainer: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """The linear probe of AdaptiveK, which lies in a file of its own, and the bounds of k.
+
+    Raises:
+        UserError: The probe is not there, so that k of a token cannot be known.
+    """
+    file = checkpoint.weights.parent / "probe.pt"
+    if not file.is_file():
+        raise UserError(
+            f"{checkpoint.where}: there is no probe.pt beside it, which says how many latents a token may use. Copy it "
+            "from the run; or score it at one k, by a saebench.yaml with `architecture: topk`, `k: ` and "
+            "`subtract_b_dec: true`."
+        )
+    probe = renamed(read_tensors(file), {"probe": "weights", "probe_bias": "bias"}, str(file))
+    return {"probe": probe["probe"].reshape(-1), "probe_bias": probe["probe_bias"],
+            "k_min": int(trainer.get("min_k", 20)), "k_max": int(trainer.get("max_k", 320))}  # fmt: skip
 
 
 def _threshold(threshold: Tensor, latents: int, name: str, where: str) -> Tensor:

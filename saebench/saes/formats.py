@@ -44,6 +44,7 @@ def _built_in() -> list[Format]:
     from saebench.saes import (
         dictionary_learning,
         gemma_scope,
+        itda,
         linear_layers,
         llama_scope,
         openai_sae,
@@ -54,7 +55,7 @@ def _built_in() -> list[Format]:
 
     return [
         saelens.FORMAT, dictionary_learning.FORMAT, sparsify.FORMAT, gemma_scope.FIRST, gemma_scope.SECOND,
-        llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, *linear_layers.FORMATS, plain.FORMAT,
+        llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, itda.FORMAT, *linear_layers.FORMATS, plain.FORMAT,
     ]  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def check_shapes(coder: Coder, where: str) -> None:
     k = getattr(coder, "k", None)
     if k is not None and not 1 <= k <= latents:
         raise UserError(f"{where}: k is {k}, but there are {latents} latents.")
+    if wrong := coder.complaint():
+        raise UserError(f"{where}: {wrong}")
 
 
 def inspect_weights(coder: Coder) -> list[str]:
@@ -76,7 +78,7 @@ def inspect_weights(coder: Coder) -> list[str]:
 
 def _silent(coder: Coder) -> Tensor:
     """Latents whose pre-activation is a constant that does not pass, `[F]`."""
-    if coder.signed:
+    if coder.signed or "W_enc" not in coder.tensors():
         return torch.zeros(coder.d_sae, dtype=torch.bool)
     bias = getattr(coder, "b_gate", coder.b_enc)
     bar = getattr(coder, "threshold", None)

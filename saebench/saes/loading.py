@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,7 +15,7 @@ from saebench.saes.coder import Coder
 from saebench.saes.protocol import SparseCoder
 from saebench.saes.recipes import DERIVED, Recipe, parse
 
-SCHEMES = ("world", "saelens", "hf", "baseline", "null")
+SCHEMES = ("world", "saelens", "hf", "baseline", "null", "prefix")
 """What may stand before the colon of a reference."""
 
 
@@ -34,7 +34,8 @@ def load_sae(
     Args:
         ref: `world:NAME`, a local file or directory, `saelens:RELEASE/ID`,
             `hf:OWNER/REPO[/PATH][@REV]`, `baseline:identity`, `baseline:pca[-K]`, `null:random[-K]`,
-            `null:untrained@REF`, `null:shuffled@REF`, or an object with encode and decode.
+            `null:untrained@REF`, `null:shuffled@REF`, `prefix:M@REF` (the first M latents of a
+            Matryoshka SAE), or an object with encode and decode.
         hook: Hook it reads and reconstructs, `IN -> OUT` for a transcoder; overrides what it declares.
         device: `auto` is CUDA where there is one, else the CPU.
         dtype: Precision of its products, single if None.
@@ -135,6 +136,8 @@ def _load_reference(scheme: str, rest: str, ref: str, *, hook: str | None, offli
         coder = formats.load_path(path)
         coder.metadata["revision"] = commit
         return coder
+    if scheme == "prefix":
+        return _prefix(rest, hook=hook, offline=offline)
     if scheme == "saelens":
         release, slash, sae_id = rest.partition("/")
         if not slash or not sae_id:
@@ -153,6 +156,15 @@ def _derived(rest: str, *, hook: str | None, offline: bool, seed: int) -> Coder:
         raise UserError(f"null:{rest} needs the SAE it is made of: null:{kind}@REF.")
     coder = nulls.native(load_sae(base, hook=hook, device="cpu", offline=offline), kind)
     return (nulls.untrained if kind == "untrained" else nulls.shuffled)(coder, seed=seed)
+
+
+def _prefix(rest: str, *, hook: str | None, offline: bool) -> SparseCoder:
+    from saebench.saes.prefixes import prefix
+
+    m, at, base = rest.partition("@")
+    if not at or not base or not m.isdecimal():
+        raise UserError(f"prefix:{rest}: write prefix:M@REF, the first M latents of the SAE REF.")
+    return cast("SparseCoder", prefix(load_sae(base, hook=hook, device="cpu", offline=offline), int(m)))
 
 
 def _from_world(name: str) -> SparseCoder:

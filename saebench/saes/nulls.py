@@ -96,6 +96,8 @@ def native(coder: SparseCoder, kind: str) -> Coder:
     Raises:
         UserError: A wrapped object, whose weights are its own.
     """
+    if isinstance(coder, Coder) and kind == "untrained" and "W_enc" not in coder.tensors():
+        raise UserError(f"null:{kind}@{coder.ref}: a coder without an encoder matrix cannot be drawn anew.")
     if not isinstance(coder, Coder):
         raise UserError(f"null:{kind}@{coder.ref} needs a loaded checkpoint, not a wrapped object.")
     return coder

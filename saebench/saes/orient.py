@@ -15,13 +15,18 @@ ALIASES = {
     "W_dec": ("W_dec", "w_dec", "W_D", "decoder.weight", "decoder_linear.weight", "W_decoder", "decoder", "dictionary"),
     "b_enc": ("b_enc", "b_E", "encoder.bias", "encoder_linear.bias", "latent_bias"),
     "b_dec": ("b_dec", "b_D", "decoder.bias", "decoder_linear.bias", "bias", "pre_bias", "decoder_bias"),
-    "threshold": ("threshold", "thresholds"),
-    "log_threshold": ("log_threshold", "log_jumprelu_threshold", "activation_function.log_jumprelu_threshold"),
+    "threshold": ("threshold",),
+    "log_threshold": (
+        "log_threshold",
+        "log_jumprelu_threshold",
+        "jumprelu.log_threshold",
+        "activation_function.log_jumprelu_threshold",
+    ),
     "b_gate": ("b_gate", "gate_bias"),
     "r_mag": ("r_mag",),
     "b_mag": ("b_mag", "mag_bias"),
     "W_skip": ("W_skip",),
-    "k": ("k",),
+    **{name: (name,) for name in ("P", "Q", "p_bias", "q_bias", "probe", "probe_bias", "mean", "k")},
 }
 """Names in use for each field; a description may give others."""
 

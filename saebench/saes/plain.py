@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from saebench.saes.files import read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
 from saebench.saes.orient import by_alias, oriented
+from saebench.saes.overcomplete import fused, is_overcomplete
 from saebench.saes.styles import Style, style
 from saebench.yamlfile import invalid, read_keys
 
@@ -41,6 +43,7 @@ class Description(BaseModel):
     ignore: list[str] = []
     k: int | None = None
     threshold: float | None = None
+    delta: float = Field(1.0, gt=0)
     l0: float | None = None
     options: dict[str, float | int | str | bool] = {}
     metadata: dict[str, Any] = {}
@@ -80,11 +83,13 @@ def describe(file: Path) -> Description:
 
 def build(told: Description, kind: Style, tensors: Mapping[str, Tensor], *, where: str) -> Coder:
     """Coder of tensors under any usual name and either orientation."""
+    if is_overcomplete(tensors):
+        tensors = fused(tensors, told.delta)
     named = by_alias(tensors, told.tensors, told.ignore, where)
     if "k" in named:
         told = told.model_copy(update={"k": told.k or int(scalar(named.pop("k")))})
     if told.threshold is not None:
-        named["threshold"] = named["b_enc"].new_full(named["b_enc"].shape, told.threshold)
+        named["threshold"] = torch.tensor([told.threshold])
     weights = kind.complete(oriented(named, told.transposed, where), where)
     if told.decoder_rows == "unit norm":
         weights["W_dec"] = weights["W_dec"] / weights["W_dec"].norm(dim=1, keepdim=True).clamp_min(1e-12)
@@ -93,8 +98,8 @@ def build(told: Description, kind: Style, tensors: Mapping[str, Tensor], *, wher
     hook_in, arrow, hook_out = (part.strip() for part in (told.hook or "").partition("->"))
     coder = kind.cls(
         **weights, **kind.settings(told.k, told.options, where), centred=_centred(told, weights, where),
-        normalise=told.normalise, architecture=told.architecture,
-        hook_in=hook_in, hook_out=hook_out if arrow else hook_in, metadata=_facts(told),
+        normalise=told.normalise, architecture=told.architecture, hook_in=hook_in,
+        hook_out=hook_out if arrow else hook_in, metadata=_facts(told), warnings=list(kind.warnings),
     )  # fmt: skip
     return admit(coder, where)
 
@@ -124,6 +129,8 @@ def _weights(file: Path, path: Path, told: Description) -> Path:
 
 def _scaled(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Weights for activations that the SAE saw multiplied by a number, folded in on both sides."""
+    if "W_enc" not in weights:
+        raise UserError("input_scale can only be folded into an encoder matrix, and this architecture has none.")
     folded = {"W_enc": weights["W_enc"] * scale, "W_dec": weights["W_dec"] / scale, "b_dec": weights["b_dec"] / scale}
     return {**weights, **folded}
 

@@ -133,8 +133,9 @@ def _oriented(matrix: Any, rows: int, columns: int) -> Tensor | None:
 
 
 def _input_width(obj: Any, tensors: dict[str, Tensor], label: str) -> int:
-    for name in ("d_in", "activation_dim", "d_model", "input_dim", "n_inputs"):
-        for holder in (obj, getattr(obj, "cfg", None), getattr(obj, "config", None)):
+    holders = [obj, *(getattr(obj, part, None) for part in ("cfg", "config", "dictionary"))]
+    for name in ("d_in", "activation_dim", "d_model", "input_dim", "n_inputs", "in_dimensions"):
+        for holder in holders:
             if isinstance(getattr(holder, name, None), int):
                 return getattr(holder, name)
     matrix = _attribute(obj, "W_enc", "encoder")

@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from saebench.errors import UserError, nearest
-from saebench.saes.architectures import AbsTopK, Gated, GroupMax, JumpReLU, ReLU, TopK
+from saebench.saes.adaptive import AdaptiveTopK, Kron, TopAFA
+from saebench.saes.architectures import AbsTopK, Gated, GroupMax, JumpReLU, KSparse, ReLU, TopK
 from saebench.saes.coder import Coder
+from saebench.saes.pursuit import Codebook, GradientPursuit, MatchingPursuit
 from saebench.saes.saelens_config import whole
 
 
@@ -25,6 +27,7 @@ class Style:
         k: It keeps a number of latents.
         options: Further settings, with their defaults.
         tied: The encoder is the decoder's transpose where there is none.
+        warnings: What such a coder leaves out of its paper's method.
     """
 
     cls: type[Coder]
@@ -33,6 +36,7 @@ class Style:
     k: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     tied: bool = False
+    warnings: tuple[str, ...] = ()
 
     def complete(self, weights: dict[str, Tensor], where: str) -> dict[str, Tensor]:
         """The weights that this architecture uses.
@@ -65,7 +69,11 @@ class Style:
         for name in options:
             if name not in known:
                 raise UserError(f"{where}: unknown option {name!r}. {nearest(name, known)}")
-        return {**({"k": whole(k, where)} if self.k else {}), **known, **options}
+        chosen = {**known, **options}
+        for name, value in chosen.items():
+            if value is None:
+                raise UserError(f"{where}: this architecture needs the option {name!r}, under `options:`.")
+        return {**({"k": whole(k, where)} if self.k else {}), **chosen}
 
 
 _RELU = Style(ReLU)
@@ -74,10 +82,21 @@ _JUMP = Style(JumpReLU, needs=("W_enc", "b_enc", "threshold"))
 
 STYLES: dict[str, Style] = {
     "standard": _RELU, "relu": _RELU, "p_anneal": _RELU, "transcoder": _RELU, "skip_transcoder": _RELU,
-    "topk": _TOPK, "k_sparse": _TOPK, "msae": _TOPK, "topk_transcoder": _TOPK,
+    "topk": _TOPK, "msae": _TOPK, "topk_transcoder": _TOPK,
     "jumprelu": _JUMP, "batchtopk": _JUMP, "matryoshka_batchtopk": _JUMP,
     "jumprelu_transcoder": _JUMP, "jumprelu_skip_transcoder": _JUMP,
     "gated": Style(Gated, needs=("W_enc", "b_gate", "r_mag", "b_mag")),
+    "gba": _RELU, "e2e": _RELU, "vsae": _TOPK, "mlsae": _TOPK, "archetypal_topk": _TOPK, "archetypal_jumprelu": _JUMP,
+    "g_sae": Style(TopK, needs=("W_enc",), may=("b_enc",), k=True, warnings=(
+        "latents are selected by their activation alone, not by its product with the gradient",)),
+    "k_sparse": Style(KSparse, needs=("W_enc",), may=("b_enc",), k=True, tied=True),
+    "matching_pursuit": Style(MatchingPursuit, needs=("W_enc",), k=True, tied=True),
+    "itda": Style(GradientPursuit, needs=("W_enc", "mean"), k=True, tied=True),
+    "codebook": Style(Codebook, needs=("W_enc",), k=True, tied=True),
+    "adaptive_topk": Style(AdaptiveTopK, needs=("W_enc", "probe", "probe_bias"), may=("b_enc",),
+                           options={"k_min": 20, "k_max": 320}),
+    "top_afa": Style(TopAFA, needs=("W_enc",), may=("b_enc",)),
+    "kron": Style(Kron, needs=("P", "Q"), may=("p_bias", "q_bias"), k=True, options={"heads": None}),
     "abstopk": Style(AbsTopK, needs=("W_enc",), may=("b_enc",), k=True),
     "groupmax": Style(GroupMax, needs=("W_enc",), may=("b_enc",), k=True),
 }  # fmt: skip

@@ -123,8 +123,9 @@ class Wrapped:
 def run_encode(obj: Any, x: Tensor) -> tuple[Codes, bool]:
     """Codes of an object's `encode`, whatever form it returns, and whether they came as pairs.
 
-    Accepts `Codes`, dense or sparse tensors, (values, indices), and objects with `top_acts` and
-    `top_indices` (EleutherAI's sparsify); the width of pairs is asked of the object.
+    Accepts `Codes`, dense or sparse tensors, (values, indices), objects with `top_acts` and `top_indices`
+    (EleutherAI's sparsify), whose width is asked of the object, and (activations before selection,
+    codes), which are dense (overcomplete).
 
     Raises:
         UserError: It returns something else.
@@ -138,12 +139,18 @@ def run_encode(obj: Any, x: Tensor) -> tuple[Codes, bool]:
     if pair[0] is None and isinstance(out, tuple) and len(out) == 2:
         pair = out
     values, indices = pair
+    if isinstance(indices, Tensor) and _before_and_after(values, indices):
+        return Codes.from_dense(indices.detach()), False
     if isinstance(values, Tensor) and isinstance(indices, Tensor) and not indices.is_floating_point():
         return Codes.from_topk(values.detach(), indices, _width(obj)), True
     raise UserError(
         f"encode of {type(obj).__name__} returned {type(out).__name__}. Return a tensor [tokens, latents], "
         "or a pair (values, indices), both [tokens, k]."
     )
+
+
+def _before_and_after(first: Any, second: Tensor) -> bool:
+    return isinstance(first, Tensor) and second.is_floating_point() and first.shape == second.shape
 
 
 def run_decode(obj: Any, codes: Codes | Tensor, pairs: bool) -> Tensor:
