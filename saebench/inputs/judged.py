@@ -71,7 +71,7 @@ class DrawnLatents(Memo):
 
     def examples(self, place: int) -> tuple[Context, ...]:
         """The firing contexts that an explainer is shown of a latent."""
-        return self._to_explain(self.latents[place]).firing
+        return self.to_explain(place).firing
 
     def _once(self, kind: Kind, judge: str, asked: Callable[[LatentContexts], Judged], name: str = "") -> list[Judged]:
         key = (name or kind, self.judge(judge).name)
@@ -83,7 +83,7 @@ class DrawnLatents(Memo):
 
         def explain() -> list[Explanation | Unanswered]:
             able = [i for i, latent in enumerate(self.latents) if not self.problem(latent)]
-            told = dict(zip(able, mine.explain([self._to_explain(self.latents[i]) for i in able]), strict=True))
+            told = dict(zip(able, mine.explain([self.to_explain(i) for i in able]), strict=True))
             return [told.get(i, Unanswered("too few contexts")) for i in range(len(self.latents))]
 
         return self.once(("explained", mine.name), explain)
@@ -99,8 +99,10 @@ class DrawnLatents(Memo):
             return f"too few contexts: it is silent in {silent} windows drawn at random, {least} are needed"
         return ""
 
-    def _to_explain(self, latent: LatentContexts) -> ExplainTask:
-        s, shown = self.sampling, latent.shown
+    def to_explain(self, place: int) -> ExplainTask:
+        """What an explainer is shown of a latent."""
+        latent, s = self.latents[place], self.sampling
+        shown = latent.shown
         top = shown.top.pick(slice(s.top))
         weighted = shown.weighted.without(top).pick(slice(s.weighted))
         spread = shown.spread.without(top, weighted).pick(slice(s.spread))

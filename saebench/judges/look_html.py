@@ -133,11 +133,12 @@ def _tokens(context: Context, top: float, marks: frozenset[int] = frozenset()) -
     """The window with each firing token in a colour as strong as its activation."""
     parts = []
     for place, (token, activation) in enumerate(zip(context.tokens, context.activations, strict=True)):
-        body = escape(token).replace("\n", "\u21b5\n")
+        lead = token[: len(token) - len(token.lstrip(" "))]
+        body = escape(token[len(lead) :]).replace("\n", "\u21b5\n")
         classes = (["hot" if activation > 0 else "cold"] if activation else []) + (["mark"] if place in marks else [])
         if classes:
             share = 0.15 + 0.75 * min(1.0, abs(activation) / top) if activation and top else 0.0
             style = f" style='--a:{share:.2f}' title='{activation:.4g}'" if activation else ""
             body = f"<span class='{' '.join(classes)}'{style}>{body}</span>"
-        parts.append(body)
+        parts.append(lead + body)
     return f"<div class='text'>{''.join(parts)}</div>"

@@ -1,0 +1,225 @@
+"""Auto-interp on coders whose latents are known: exact detectors of words, latents that know nothing, dense ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from saebench.evals.detection import detection, detection_auroc, detection_saebench
+from saebench.evals.sensitivity import sensitivity
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+import saebench as sb
+from saebench.engine import judged as engine
+from saebench.inputs import DrawnLatents
+from saebench.judges.judged import Judged
+from saebench.judges.ngram import NGramJudge
+from saebench.judges.protocol import Answers, Context, Explanation, ScoreTask, Unanswered
+from saebench.results import Results
+from tests.helpers.hand_coders import Coins, WordDetectors, words, world_model
+from tests.helpers.toys import HOOK, ToySAE, tiny_llama, token_rows
+
+LEXICAL = ("sentiment=positive", "pos=symbol", "first_letter=U", "pos=adverb")
+DENSE = ("pos=letter", "first_letter=I")
+ALL = {"latents": 0}
+NONE: dict[str, Any] = {"null": None, "baseline": None}
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[Results, list[DrawnLatents]]:
+    """Rows and latents of exact word detectors on the world."""
+    return _kept(WordDetectors([*LEXICAL, *DENSE]))
+
+
+def _kept(sae: Any, **more: Any) -> tuple[Results, list[DrawnLatents]]:
+    """Rows, and the latents they are about in the order of the samplings."""
+    names = ("detection", "fuzzing", "detection_auroc", "detection@saebench", "ngram_explainability", "sensitivity")
+    suite = {
+        "metric": [{name: ALL} for name in names],
+        "data": {"text": {"source": "world", "tokens": 30_000}},
+        "references": NONE,
+    }
+    made: list[DrawnLatents] = []
+    drawn_latents = engine.drawn_latents
+
+    def spy(*args: Any, **kwargs: Any) -> DrawnLatents:
+        made.append(drawn_latents(*args, **kwargs))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "drawn_latents", spy)
+        results = sb.evaluate(sae, suite, model=world_model(), **more)
+    assert not results.errors()
+    return results, made
+
+
+def _value(results: Results, metric: str, name: str = "") -> Any:
+    return next(row for row in results.rows if row.metric == metric and row.slice == name)
+
+
+def test_a_detector_of_words_is_explained_by_its_words(known: tuple[Results, list[DrawnLatents]]) -> None:
+    results, (drawn, *_) = known
+    for judged, label in zip(drawn.detection(), LEXICAL, strict=False):
+        assert judged.explanation is not None
+        patterns = judged.explanation.details.patterns
+        named = {token.strip() for p in patterns for distance, token in p.tokens if distance == 0}
+        assert named <= words(label) | {"*"}
+        assert judged.balanced_accuracy is not None and judged.balanced_accuracy >= 0.9
+    assert _value(results, "detection").value > 0.95
+    assert _value(results, "fuzzing").value > 0.95
+    assert _value(results, "detection_auroc").value > 0.95
+    assert _value(results, "ngram_explainability", "precision").value > 0.9
+    assert _value(results, "sensitivity", "before=0").value == 1.0
+
+
+def test_a_dense_latent_is_not_scored_down_for_being_dense(known: tuple[Results, list[DrawnLatents]]) -> None:
+    """By SAEBench's labels it is: windows drawn at random in which it fires count as silent."""
+    _, (drawn, published) = known
+    densest = drawn.detection()[len(LEXICAL) :]
+    assert all(one.density > 0.05 and (one.balanced_accuracy or 0) >= 0.9 for one in densest)
+    assert any((one.accuracy or 0) < 0.7 for one in published.published()[len(LEXICAL) :])
+
+
+def test_latents_that_know_nothing_score_one_half() -> None:
+    results, _ = _kept(Coins(150, 0.02))
+    for metric in ("detection", "fuzzing", "detection_auroc"):
+        row = _value(results, metric)
+        assert row.value == pytest.approx(0.5, abs=3 * row.stderr) and row.stderr < 0.02
+    assert _value(results, "ngram_explainability").value < 0.1
+    flat = _value(results, "sensitivity", "before=1").value - _value(results, "sensitivity", "random").value
+    assert abs(flat) < 0.05
+
+
+def test_scores_equal_scikit_learns_latent_by_latent(known: tuple[Results, list[DrawnLatents]]) -> None:
+    results, (drawn, *_) = known
+    scores, areas = [], []
+    for one in drawn.detection():
+        assert one.answers is not None
+        truth = np.array(one.truth)
+        scores.append(balanced_accuracy_score(truth, np.array(one.says, dtype=bool)))
+        areas.append(roc_auc_score(truth, np.array(one.answers.confidence)))
+    assert _value(results, "detection").value == pytest.approx(np.mean(scores))
+    assert _value(results, "detection_auroc").value == pytest.approx(np.mean(areas))
+
+
+def test_explainability_equals_a_search_of_the_whole_held_out_half(known: tuple[Results, list[DrawnLatents]]) -> None:
+    """It is estimated from samples of windows; here all of them are looked at."""
+    results, (drawn, *_) = known
+    scores = []
+    for latent, told in zip(drawn.latents, drawn.explained(), strict=True):
+        assert isinstance(told, Explanation)
+        contexts = latent.held_out.pool.contexts
+        said = told.details.confidences(contexts) >= told.details.threshold
+        size = said.shape[1]
+        fires = latent.held_out.pool.acts[:, :size] != 0
+        scores.append(2 * (said & fires).sum() / max(1, said.sum() + fires.sum()))
+    row = _value(results, "ngram_explainability")
+    assert row.value == pytest.approx(np.mean(scores), abs=0.06)
+
+
+class _Same(NGramJudge):
+    """Says the same of every context, or nothing at all."""
+
+    def __init__(self, says: bool | None, *, refuses: bool = False) -> None:
+        super().__init__()
+        object.__setattr__(self, "_says", says)
+        object.__setattr__(self, "_refuses", refuses)
+
+    def score(self, tasks: Any, progress: Any = None) -> list[Answers | Unanswered]:
+        if self._refuses:
+            return [Unanswered("refused") for _ in tasks]
+        return [Answers((self._says,) * len(task.contexts)) for task in tasks]
+
+    @property
+    def name(self) -> str:
+        return "same"
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_the_same_answer_always_is_chance(says: bool) -> None:
+    results = _toy(_Same(says))
+    assert _value(results, "detection").value == pytest.approx(0.5)
+    assert np.isnan(_value(results, "detection_auroc").value or np.nan)
+    published = _value(results, "detection@saebench")
+    assert published.value == pytest.approx(4 / 14 if says else 10 / 14)
+
+
+def test_a_judge_without_answers_is_counted_and_says_why() -> None:
+    for judge, why in ((_Same(None), ""), (_Same(True, refuses=True), "not scored: refused")):
+        results = _toy(judge)
+        assert _value(results, "detection").value is None or np.isnan(_value(results, "detection").value)
+        assert _value(results, "detection_unscored", "judge").value > 0.5
+        assert why in " ".join(_value(results, "detection").warnings)
+
+
+def _toy(judge: Any = None, rows: int = 150, **settings: Any) -> Results:
+    names = ("detection", "detection_auroc", "detection@saebench", "detection_unscored", "fuzzing", "sensitivity")
+    settings = {"latents": 0, "window": 6, **settings}
+    suite = {"metric": [{name: settings} for name in names], "references": NONE}
+    return sb.evaluate(ToySAE(), suite, model=tiny_llama(), data={"text": token_rows(rows, 19)}, hook=HOOK, judge=judge)
+
+
+def test_rows_are_equal_for_all_batch_sizes_and_carry_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    for budget in (90, 3000):
+        monkeypatch.setattr("saebench.engine.execute.token_budget", lambda *_, b=budget: b)
+        rows.append({(row.metric, row.slice): row for row in _toy().rows})
+    assert {key: row.value for key, row in rows[0].items()} == pytest.approx(
+        {key: row.value for key, row in rows[1].items()}, nan_ok=True
+    )
+    row = rows[0]["detection", ""]
+    assert "judge:" in row.signature and "judge=ngram" in row.signature and row.settings["judge"] == "ngram"
+    assert "judge:" not in rows[0]["sensitivity", "before=1"].signature
+    assert _value(_toy(_Same(True)), "detection").signature != row.signature
+
+
+def test_latents_with_too_few_contexts_are_counted() -> None:
+    results = _toy(rows=12, dead=1)
+    assert _value(results, "detection_unscored", "contexts").value > 0.2
+    assert "latents unscored, too few contexts" in " ".join(_value(results, "detection").warnings)
+
+
+def test_settings_that_make_no_sense_and_unknown_judges_are_refused() -> None:
+    with pytest.raises(sb.UserError, match="'window' .* is 1: give a whole number, 2 or more"):
+        _toy(window=1)
+    with pytest.raises(sb.UserError, match="Unknown judge 'ngrams'. Did you mean 'ngram'"):
+        _toy("ngrams")
+    with pytest.raises(sb.UserError, match="setting of the judge"):
+        _toy({"ngram": {"dept": 3}})
+
+
+def test_a_run_leaves_pages_that_escape_what_they_show(tmp_path: Path) -> None:
+    suite = {"metric": [{"detection": {"latents": 0, "window": 6}}], "references": NONE}
+    data = {"text": token_rows(150, 19)}
+    sb.evaluate({"a/<b>": ToySAE()}, suite, model=tiny_llama(), data=data, hook=HOOK, out=tmp_path / "run")
+    assert (tmp_path / "run" / "autointerp.html").exists()
+    (page,) = (tmp_path / "run" / "autointerp").glob("*.html")
+    text = page.read_text(encoding="utf-8")
+    assert "a/&lt;b&gt;" in text and "<b>" not in text.replace("<b>WRONG", "").replace("<b>right", "")
+    assert "&lt;12&gt;" in text and "prefers-color-scheme: dark" in text
+    assert "http" not in text and "<script" not in text
+
+
+def test_metrics_say_what_they_are() -> None:
+    assert detection.units == detection_auroc.units == sensitivity.units == "latents"
+    assert "0.714" in detection_saebench.caution
+
+
+def test_one_latent_is_judged_by_hand() -> None:
+    contexts = tuple(Context((" a",), (v,), 0, s) for v, s in ((1.0, "top"), (2.0, "mid"), (0.0, "random")))
+    one = Judged(
+        3,
+        0.1,
+        "detection",
+        Explanation("x"),
+        contexts,
+        (True, True, False),
+        (),
+        Answers((True, None, True), (0.9, 0.2, 0.9)),
+    )
+    assert one.right == (True, None, False) and one.accuracy == 0.5 and one.balanced_accuracy == 0.5
+    assert one.auroc == pytest.approx((0.5 + 0) / 2)
+    assert one.share(stratum="mid") is None and one.share(stratum="random") == 0.0
+    assert isinstance(ScoreTask("detection", 3, Explanation("x"), contexts), ScoreTask)
