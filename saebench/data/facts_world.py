@@ -5,12 +5,12 @@ has a head in its first block that looks one word back, and reads a name off the
 the name itself moves no answer, so the comma counts as part of the name. Where an article introduces the entity
 first ("... is a city . its country is"), the words between carry the name too, and such a template would measure
 the model, not a SAE. People go by their surnames alone: a first name is read where it stands, so that an interchange
-behind "ada bapuer" mixes two people, and it turns 17 % of the birthplaces; behind "bapuer" it turns 60 to 70 %.
+behind "ada bapuer" mixes two people, and it turns 44 % of the professions; behind "bapuer" it turns 86 %.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from saebench.data import world
 from saebench.data.draws import generator
@@ -34,7 +34,18 @@ def from_world(types: Sequence[str], seed: int) -> list[FactTable]:
 def _table(type_: str, seed: int) -> FactTable:
     group = {entity.words[-1]: entity for entity in world.entities(type_)}
     facts = {name: dict(entity.attributes) for name, entity in group.items()}
-    return FactTable(type_, facts, tuple(next(iter(facts.values()))), _prompts(group, seed))
+    return FactTable(type_, facts, tuple(_shared(facts)), _prompts(group, seed))
+
+
+def _shared(facts: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """The attributes of which some entities have the same value.
+
+    Every person was born in a town of their own: of those held out no value was ever seen, and a birthplace is one
+    more name of the person.
+    """
+    for attribute in next(iter(facts.values())):
+        if len({values[attribute] for values in facts.values()}) < len(facts):
+            yield attribute
 
 
 def _prompts(group: dict[str, world.Entity], seed: int) -> Callable[[str, str], Sequence[Template]]:
