@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from scipy import sparse
 
@@ -50,7 +52,7 @@ class Settings:
 
     def truth(self, w: WordCodes, h: Hierarchy) -> Truth:
         """The probes of a hierarchy's groups on the activation."""
-        return _truth(w, h, self.c)
+        return truth(w, h, lambda train, member: _solved(train, member, self.c))
 
     def ranked(
         self, w: WordCodes, h: Hierarchy, x: sparse.csr_array, groups: list[int]
@@ -114,25 +116,40 @@ def truths(w: WordCodes, how: Recipe) -> tuple[Truth, ...]:
     return w.activations.once(key, lambda: tuple(how.truth(w, h) for h in w.words.hierarchies))
 
 
-def _truth(w: WordCodes, h: Hierarchy, c: float) -> Truth:
+def truth(
+    w: WordCodes, h: Hierarchy, solve: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> Truth:
+    """The probes of a hierarchy's groups on the activation, by one recipe or the other.
+
+    Args:
+        solve: Weights `[groups, d_out]` and intercepts of the train activations `[n, d_out]` and members `[n, groups]`.
+    """
     import numpy as np
+    import torch
+
+    y = w.y.detach().cpu().double()[torch.from_numpy(h.items)].numpy()
+    member = members(h)
+    weight, bias = solve(y[~h.test], member[~h.test])
+    logits = y[h.test] @ weight.T + bias
+    scores = [f1(z, m) for z, m in zip(logits.T, member[h.test].T, strict=True)]
+    known = np.where(member[~h.test].any(0), scores, np.nan)
+    return Truth(weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-12), logits, known)
+
+
+def _solved(train: np.ndarray, member: np.ndarray, c: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logistic regressions with an L2 penalty, classes weighted to be equal, on activations of total variance one."""
     import torch
 
     from saebench.probes import Features, fit_wide
 
     from ._absorption_ranking import balanced
 
-    y = w.y.detach().cpu().double()[torch.from_numpy(h.items)]
-    test = torch.from_numpy(h.test)
-    member = members(h)
-    train = y[~test]
-    spread = float(train.var(0, correction=0).sum()) if len(train) else 0.0
+    spread = float(train.var(0).sum()) if len(train) else 0.0
     scale = spread**-0.5 if spread > 0 else 1.0
-    positive = torch.from_numpy(member[~h.test])
-    probe = fit_wide(Features(train, scale), positive, torch.from_numpy(balanced(positive.numpy())), c, tol=TOLERANCE)
-    logits = (y[test] * scale @ probe.coef.T + probe.intercept).numpy()
-    direction = torch.nn.functional.normalize(probe.coef, dim=1).numpy()
-    return Truth(direction, logits, np.array([f1(z, m) for z, m in zip(logits.T, member[h.test].T, strict=True)]))
+    features = Features(torch.from_numpy(train), scale)
+    weight = torch.from_numpy(balanced(member))
+    probe = fit_wide(features, torch.from_numpy(member), weight, c, tol=TOLERANCE)
+    return (probe.coef * scale).numpy(), probe.intercept.numpy()
 
 
 def members(h: Hierarchy) -> np.ndarray:

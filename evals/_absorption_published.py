@@ -60,18 +60,10 @@ class Published:
 
     def truth(self, w: WordCodes, h: Hierarchy) -> Truth:
         """The probes of a hierarchy's groups on the activation."""
-        import numpy as np
-        import torch
+        from ._absorption_probes import truth
 
-        from ._absorption_probes import Truth, f1, members
-
-        y = w.y.detach().cpu().double()[torch.from_numpy(h.items)].numpy()
-        member = members(h)
-        weight, bias = trained(y[~h.test], member[~h.test], TRUTH, (w.words.seed, h.name, "group probe"))
-        logits = y[h.test] @ weight.T + bias
-        scores = [f1(z, m) for z, m in zip(logits.T, member[h.test].T, strict=True)]
-        known = np.where(np.any(member[~h.test], axis=0), scores, np.nan)
-        return Truth(weight / np.linalg.norm(weight, axis=1, keepdims=True), logits, known)
+        names = (w.words.seed, h.name, "group probe")
+        return truth(w, h, lambda train, member: trained(train, member, TRUTH, names))
 
     def ranked(
         self, w: WordCodes, h: Hierarchy, x: sparse.csr_array, groups: list[int]

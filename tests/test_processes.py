@@ -16,14 +16,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import saebench as sb
 from saebench.cli import main
 from saebench.engine.checkpoint import Checkpoint
 from saebench.engine.stream import Pass
 from tests.helpers import tokenizers
-from tests.helpers.toys import HOOK, WIDTH, ToySAE
+from tests.helpers.toys import HOOK, WIDTH, ToySAE, tiny_llama
 
 NOUNS = tuple(a + b for a in "abcd" for b in ("el", "in", "or", "up", "ay", "um", "ix", "ob", "ut", "er"))
 WORDS = (*NOUNS, "the", "is", "here", "red", "blue", "man", "woman", "child", "broken", "and")
@@ -50,27 +49,9 @@ main(sys.argv[1:])
 
 
 def _model(folder: Path, tokenizer: object, broken: str = "") -> None:
-    size = len(tokenizer.get_vocab())  # pyright: ignore[reportAttributeAccessIssue]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=size,
-        hidden_size=WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(8)
-        if broken:
+    model = tiny_llama(vocabulary=len(tokenizer.get_vocab()))  # pyright: ignore[reportAttributeAccessIssue]
+    if broken:
+        with torch.no_grad():
             model.model.embed_tokens.weight[tokenizer.get_vocab()[broken]] = float("nan")  # pyright: ignore
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)  # pyright: ignore[reportAttributeAccessIssue]

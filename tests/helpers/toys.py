@@ -11,11 +11,11 @@ BOS, EOS = 1, 2
 VOCABULARY, WIDTH = 40, 16
 
 
-def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
+def tiny_llama(seed: int = 0, vocabulary: int = VOCABULARY) -> LlamaForCausalLM:
     """A random Llama of three layers whose logits are far from uniform."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=WIDTH,
         intermediate_size=32,
         num_hidden_layers=3,
