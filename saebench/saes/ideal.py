@@ -45,7 +45,6 @@ class Ideal:
         self._kept = torch.linspace(0, n - 1, kept).round().long()
         rows = self._made(torch.from_numpy(truth.partner), merge)[self._kept]
         self.W_dec = rows.repeat_interleave(split, 0)
-        self.name = f"ideal(share={share:g}, split={split}, absorb={absorb:g}, merge={merge:g})"
 
     def _made(self, partner: Tensor, merge: float) -> Tensor:
         """The decoder row of each feature, unit norm, `[n, d]`."""
