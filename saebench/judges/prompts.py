@@ -41,8 +41,9 @@ class Ask:
 
     @property
     def size(self) -> int:
-        """Characters of the messages."""
-        return sum(len(message["content"]) for message in self.messages)
+        """Characters of the messages and the schema, which endpoints count as a part of the question."""
+        schema = len(json.dumps(self.schema)) if self.schema else 0
+        return schema + sum(len(message["content"]) for message in self.messages)
 
 
 class Prompt(Protocol):
@@ -78,7 +79,8 @@ class PlainPrompt:
     def explain(self, task: ExplainTask) -> Ask:
         """Asks what the latent is active on."""
         firing = marks.numbered([_with_strengths(context, task.firing) for context in task.firing])
-        silent = SILENT.format(silent=marks.numbered([marks.plain(c) for c in task.silent])) if task.silent else ""
+        unmarked = marks.numbered([marks.marked(context, ()) for context in task.silent])
+        silent = SILENT.format(silent=unmarked) if task.silent else ""
         return Ask(
             kind="explain",
             latent=task.latent,

@@ -14,9 +14,15 @@ from saebench.judges.protocol import Answers, Unanswered
 from tests.judges import scripted
 from tests.judges.conftest import Make
 from tests.judges.scripted import balanced_accuracy, explain_tasks, score_tasks
-from tests.judges.server import Canned, JudgeServer, completion, failure
+from tests.judges.server import Canned, JudgeServer, Request, completion, failure
 
 PRICES = {"judge": (2.0, 8.0), "other": (1, 1)}
+
+
+def _size(request: Request) -> int:
+    """Characters of a question: of its messages and of its schema."""
+    schema = request.body["response_format"]["json_schema"]["schema"]
+    return sum(len(message["content"]) for message in request.body["messages"]) + len(json.dumps(schema))
 
 
 def test_calls_tokens_and_money_are_counted(make: Make) -> None:
@@ -47,7 +53,7 @@ def test_replies_without_usage_are_counted_by_their_length(make: Make) -> None:
     with JudgeServer(lambda request: Canned(completion(text, usage=False))) as server:
         judge = make(server)
         judge.score([task])
-        asked = len(server.requests[0].body["messages"][0]["content"])
+        asked = _size(server.requests[0])
     assert judge.ledger.uncounted == 1
     assert judge.ledger.spent.prompt_tokens == -(-asked // 4)
     assert judge.ledger.spent.completion_tokens == -(-len(text) // 4)
@@ -105,7 +111,7 @@ def test_an_estimate_asks_nothing_and_is_near(make: Make) -> None:
         before = judge.estimate([*explain, *score])
         assert server.requests == []
         judge.score(score)
-        sizes = [sum(len(m["content"]) for m in request.body["messages"]) for request in server.requests]
+        sizes = [_size(request) for request in server.requests]
         after = judge.estimate([*explain, *score])
     assert (before.calls, before.cached) == (10, 0)
     assert (after.calls, after.cached) == (4, 6)

@@ -87,11 +87,11 @@ WEAK = Context((" one", " dog", " ran"), (0.0, 2.0, 0.01), 0, "mid")
 
 
 def test_an_explaining_question_shows_strengths_and_silent_contexts() -> None:
-    silent = Context((" no", " one"), (0.0, 0.0), 1, "random")
+    silent = Context((" no", "<< one"), (0.0, 0.0), 1, "random")
     text = prompts.PlainPrompt().explain(ExplainTask(0, (WINDOW, WEAK), (silent,))).messages[0]["content"]
     assert '[1]  a <<cat sat>>\n    ("cat" 10, "sat" 2)' in text
     assert '[2]  one <<dog ran>>\n    ("dog" 5, "ran" 0)' in text
-    assert "silent:\n\n[1]  no one" in text
+    assert "silent:\n\n[1]  no‹‹ one" in text
 
 
 def test_the_reference_prompt_shows_the_strongest_first_and_leaves_out_weak_tokens() -> None:
