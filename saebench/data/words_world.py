@@ -1,4 +1,4 @@
-"""Hierarchies of the world: first letters, continents of places, fields of professions, categories of products.
+"""Hierarchies of the world: first letters, continents of places, fields of people, categories of products.
 
 A word is read together with the one behind it. The world's model has a head in its first block that looks one word
 back, and gathers there what a word stands for, its letter or its continent; at the word itself a probe finds little.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT = ("first_letter", "continent", "field")
 _KINDS: dict[str, tuple[str, ...]] = {
     "continent": ("encyclopaedia",),
-    "field": ("biography",),
+    "field": ("encyclopaedia",),
     "category": ("review",),
 }
 """Kinds of documents whose texts show the words of each hierarchy."""
@@ -77,7 +77,7 @@ def _groups(name: str) -> dict[str, str]:
     if name == "continent":
         return {e.name: e.attributes["continent"] for type_ in ("country", "city") for e in world.entities(type_)}
     if name == "field":
-        return {profession: field for field, professions in lists.FIELDS.items() for profession in professions}
+        return {e.words[-1]: e.attributes["field"] for e in world.entities("person")}
     pairs = [(word, c) for table in (lists.PRODUCTS, lists.ASPECTS) for c, words in table.items() for word in words]
     homes: dict[str, set[str]] = {}
     for word, category in pairs:

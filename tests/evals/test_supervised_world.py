@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from saebench.engine import execute
 from saebench.engine.batches import Batcher
 from saebench.models import Subject, load_model
 from saebench.results import Results, Row
-from saebench.saes import SparseCoder
+from saebench.saes import Codes, SparseCoder
 from saebench.saes.architectures import ReLU
 
 HOOK = "blocks.1.hook_resid_post"
@@ -260,6 +261,48 @@ def test_longer_company_does_not_move_a_text(model: Subject) -> None:
         found.append((pool.pooled().dense()[: len(rows)], means.pooled()[: len(rows)]))
     for first, second in zip(*found, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+class _Squared(ReLU):
+    """A coder whose decode is not linear: of its codes' squares."""
+
+    linear_decoder = False
+
+    def decode(self, codes: Codes | Tensor, ctx: Mapping[str, Tensor] | None = None) -> Tensor:
+        return super().decode((codes.dense() if isinstance(codes, Codes) else codes).square(), ctx)
+
+
+def test_ravel_of_coders_that_are_dead_or_not_linear(model: Subject) -> None:
+    """With its error kept a dead one moves nothing: cause 0, isolation 1. One that is not linear is decoded."""
+    directions = torch.nn.functional.normalize(
+        torch.randn(32, model.d_model, generator=torch.Generator().manual_seed(0))
+    )
+    dead = _dictionary(directions, torch.full((32,), 1e6), torch.ones(32), "dead")
+    squared = _Squared(
+        W_dec=0.1 * directions, W_enc=directions.T.contiguous(), b_enc=torch.zeros(32),
+        b_dec=torch.zeros(model.d_model),
+        hook_in=HOOK, hook_out=HOOK, name="squared", ref="by hand",
+    )  # fmt: skip
+    metrics = ("ravel_cause", "ravel_isolation", "ravel_disentanglement", "ravel_random_mask")
+    results = sb.evaluate(
+        [dead, squared],
+        {
+            "metric": [{name: {"steps": 3, "batch": 8, "pairs": 12}} for name in metrics],
+            "data": {"entities": {"source": "world", "types": ["city"], "templates": 1}},
+            "references": {"null": None, "baseline": None},
+        },
+        model=model,
+    )
+    assert {row.status for row in results.rows} == {"ok"}
+    value = {(row.sae, row.metric, row.slice): row.value for row in results.rows}
+    assert value["dead", "ravel_cause", "error=kept"] == 0.0
+    assert value["dead", "ravel_isolation", "error=kept"] == 1.0
+    assert value["dead", "ravel_cause", "error=dropped"] < 0.3, "the same answer to all, right by chance"
+    assert value["dead", "ravel_isolation", "error=dropped"] < 0.6
+    assert (
+        value["dead", "ravel_random_mask", "error=kept"] == value["dead", "ravel_disentanglement", "error=kept"] == 0.5
+    )
+    assert 0 < value["squared", "ravel_disentanglement", "error=kept"] < 1
 
 
 def test_a_dead_sae_never_looks_good(model: Subject) -> None:
