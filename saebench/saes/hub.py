@@ -7,8 +7,10 @@ from pathlib import Path
 from saebench.errors import UserError, hub_failures
 from saebench.saes.files import first_line
 
+CONFIGURATIONS = ("*.json", "*.yaml")
 PATTERNS = ("*.json", "*.yaml", "*.safetensors", "*.npz", "*.pt", "*.pth", "*.bin")
 """What is fetched of a folder: configurations and weights."""
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth", ".bin")
 
 
 def split(ref: str) -> tuple[str, str, str | None]:
@@ -24,6 +26,17 @@ def split(ref: str) -> tuple[str, str, str | None]:
     return "/".join(parts[:2]), "/".join(parts[2:]), revision or None
 
 
+def _wanted(path: str) -> list[str]:
+    """Patterns of what is fetched: a folder's files, or one file with the configurations beside and above it."""
+    if not path:
+        return list(PATTERNS)
+    wanted = [path, *(f"{path}/{pattern}" for pattern in PATTERNS)]
+    if Path(path).suffix in WEIGHTS:
+        folders = [folder for folder in Path(path).parents][:2]
+        wanted += [(folder / pattern).as_posix() for folder in folders for pattern in CONFIGURATIONS]
+    return wanted
+
+
 def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
     """Local folder or file of a hub reference, and the commit it was resolved to.
 
@@ -36,7 +49,7 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repo, path, revision = split(ref)
-    wanted: list[str] = [path, *(f"{path}/{pattern}" for pattern in PATTERNS)] if path else list(PATTERNS)
+    wanted = _wanted(path)
     try:
         root = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
     except LocalEntryNotFoundError as error:

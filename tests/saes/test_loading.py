@@ -154,3 +154,10 @@ def test_format_of_another_package_is_found(tmp_path: Path, monkeypatch: pytest.
     write(tmp_path / "inner")
     (tmp_path / "x.other").touch()
     assert load_sae(tmp_path).d_sae == F
+
+
+def test_one_file_of_a_hub_repository_comes_with_the_configurations_beside_and_above_it() -> None:
+    wanted = hub._wanted("L1R-8x/checkpoints/final.safetensors")
+    assert {"L1R-8x/checkpoints/final.safetensors", "L1R-8x/*.json", "L1R-8x/checkpoints/*.json"} <= set(wanted)
+    assert not any(pattern.endswith("*.safetensors") and "final" not in pattern for pattern in wanted)
+    assert "layer0.sae.pt" in hub._wanted("layer0.sae.pt") and "*.yaml" in hub._wanted("layer0.sae.pt")
