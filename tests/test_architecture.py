@@ -18,7 +18,7 @@ ALLOWED = {
     "models": {"errors", "devices", "data"},
     "saes": {"errors", "devices", "data", "yamlfile"},
     "data": {"errors", "models", "saes", "suite"},
-    "inputs": {"errors", "matching", "metric", "saes"},
+    "inputs": {"errors", "judges", "matching", "metric", "saes"},
     "matching": {"errors", "saes"},
     "judges": {"errors"},
     "probes": {"errors", "saes", "data"},
@@ -65,7 +65,7 @@ def test_imports_go_one_way(room: str) -> None:
 def test_metrics_use_public_names_only() -> None:
     """The built-in metrics have exactly the rights of a plug-in."""
     for file in (ROOT / "evals").glob("*.py"):
-        assert _imports(file) <= {"inputs", "metric", "probes", "Sums", "Totals", "NotApplicable"}, file.name
+        assert _imports(file) <= {"inputs", "judges", "metric", "probes", "Sums", "Totals", "NotApplicable"}, file.name
 
 
 def test_the_library_holds_no_metric() -> None:

@@ -38,7 +38,7 @@ def _kept(sae: Any, **more: Any) -> tuple[Results, list[DrawnLatents]]:
     names = ("detection", "fuzzing", "detection_auroc", "detection@saebench", "ngram_explainability", "sensitivity")
     suite = {
         "metric": [{name: ALL} for name in names],
-        "data": {"text": {"source": "world", "tokens": 30_000}},
+        "data": {"text": {"source": "world", "tokens": 15_000}},
         "references": NONE,
     }
     made: list[DrawnLatents] = []
@@ -83,7 +83,7 @@ def test_a_dense_latent_is_not_scored_down_for_being_dense(known: tuple[Results,
 
 
 def test_latents_that_know_nothing_score_one_half() -> None:
-    results, _ = _kept(Coins(150, 0.02))
+    results, _ = _kept(Coins(100, 0.02))
     for metric in ("detection", "fuzzing", "detection_auroc"):
         row = _value(results, metric)
         assert row.value == pytest.approx(0.5, abs=3 * row.stderr) and row.stderr < 0.02
@@ -193,7 +193,8 @@ def test_settings_that_make_no_sense_and_unknown_judges_are_refused() -> None:
 def test_a_run_leaves_pages_that_escape_what_they_show(tmp_path: Path) -> None:
     suite = {"metric": [{"detection": {"latents": 0, "window": 6}}], "references": NONE}
     data = {"text": token_rows(150, 19)}
-    sb.evaluate({"a/<b>": ToySAE()}, suite, model=tiny_llama(), data=data, hook=HOOK, out=tmp_path / "run")
+    sae = sb.load_sae(ToySAE(), hook=HOOK, name="a/<b>")
+    sb.evaluate(sae, suite, model=tiny_llama(), data=data, out=tmp_path / "run")
     assert (tmp_path / "run" / "autointerp.html").exists()
     (page,) = (tmp_path / "run" / "autointerp").glob("*.html")
     text = page.read_text(encoding="utf-8")
@@ -209,16 +210,8 @@ def test_metrics_say_what_they_are() -> None:
 
 def test_one_latent_is_judged_by_hand() -> None:
     contexts = tuple(Context((" a",), (v,), 0, s) for v, s in ((1.0, "top"), (2.0, "mid"), (0.0, "random")))
-    one = Judged(
-        3,
-        0.1,
-        "detection",
-        Explanation("x"),
-        contexts,
-        (True, True, False),
-        (),
-        Answers((True, None, True), (0.9, 0.2, 0.9)),
-    )
+    truth, answers = (True, True, False), Answers((True, None, True), (0.9, 0.2, 0.9))
+    one = Judged(3, 0.1, "detection", Explanation("x"), contexts, truth, answers=answers)
     assert one.right == (True, None, False) and one.accuracy == 0.5 and one.balanced_accuracy == 0.5
     assert one.auroc == pytest.approx((0.5 + 0) / 2)
     assert one.share(stratum="mid") is None and one.share(stratum="random") == 0.0
