@@ -135,6 +135,7 @@ def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill
     The main latents of `mean_absorption_fraction`, counted; mean over its groups. There is no interval, and resampling
     words would give a wrong one: a latent is counted where F1 jumps by more than `f1_jump`, so that a word's influence
     is zero nearly everywhere and not small at a jump, and the latents' order comes from train words that are fixed.
+    Groups are no sample either: the letters of the alphabet are all there are.
     """
     import torch
 
