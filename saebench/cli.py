@@ -271,12 +271,63 @@ def compare(
     from saebench.results import compare as compare_results
 
     comparison = compare_results(a, b, sae_a=sae_a, sae_b=sae_b, gate=gate, cannot_tell=cannot_tell)
+    _tell(comparison, markdown, junit)
+
+
+def _tell(comparison: Any, markdown: Path | None, junit: Path | None) -> None:
+    """Print a comparison, write its files and leave with its exit code."""
     click.echo(comparison.text())
-    if markdown:
-        markdown.write_text(comparison.markdown(), encoding="utf-8")
-    if junit:
-        junit.write_text(comparison.junit(), encoding="utf-8")
+    for path, text in ((markdown, comparison.markdown), (junit, comparison.junit)):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(), encoding="utf-8")
     sys.exit(comparison.exit_code)
+
+
+@cli.command()
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.option("--sae", required=True, help="The SAE that changed: a path, hf:OWNER/REPO, world:NAME.")
+@click.option("--suite", default="ci", show_default=True)
+@click.option("--model", help="Instead of the suite's.")
+@click.option("--data", multiple=True, metavar="NAME=REF", help="Data instead of the suite's.")
+@click.option("--hook", help="Hook of a SAE that does not name its own.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--dtype", default="auto", show_default=True, help="Precision of the model.")
+@click.option("--seed", type=int, help="Instead of the suite's.")
+@click.option("--offline", is_flag=True, help="Refuse what needs a network.")
+@click.option("--out", type=click.Path(path_type=Path), default="runs/gate", show_default=True, help="Folder of rows.")
+@click.option("--baseline-sae", help="SAE of the baseline, where it holds several.")
+@click.option("--gate", type=click.Path(path_type=Path), help="YAML: metric, direction, tolerance.")
+@click.option("--cannot-tell", type=click.Choice(["pass", "fail"]), default="pass", show_default=True)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the comment of a pull request.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the gate as JUnit XML.")
+def gate(
+    baseline: Path,
+    sae: str,
+    suite: str,
+    out: Path,
+    baseline_sae: str | None,
+    gate: Path | None,
+    cannot_tell: Any,
+    markdown: Path | None,
+    junit: Path | None,
+    data: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Score a SAE and compare it with stored rows, as a pull request does. Exit codes as of compare."""
+    from saebench.results import compare as compare_results
+    from saebench.results import load_gate
+    from saebench.suite import load_suite
+
+    held = None if gate is None else load_gate(gate)
+    given = {"data": _pairs(data), **options}
+    results = _evaluate([sae], load_suite(suite), out, given, quiet=True)
+    name = results.saes[0] if len(results.saes) == 1 and baseline_sae else None
+    _tell(
+        compare_results(baseline, results, sae_a=baseline_sae, sae_b=name, gate=held, cannot_tell=cannot_tell),
+        markdown,
+        junit,
+    )
 
 
 @cli.command()
@@ -346,6 +397,20 @@ def trust(rows: Path, out: Path | None) -> None:
         click.echo(out)
     else:
         markdown(text)
+
+
+@leaderboard.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--board", type=click.Path(path_type=Path), help="Keep only what this board shows.")
+def add(run: Path, results: Path, board: Path | None) -> None:
+    """Append a run's finished rows to the results that a board is built from."""
+    from saebench.leaderboard.add import add as add_rows
+
+    added = add_rows(run, results, board)
+    left = {"there already": added.known, "failed": added.failed, "not on the board": added.not_shown}
+    rest = ", ".join(f"{count} {why}" for why, count in left.items() if count)
+    click.echo(f"{added.rows} rows added to {results}" + (f" ({rest})" if rest else ""))
 
 
 @leaderboard.command(name="import")

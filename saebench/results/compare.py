@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from saebench.errors import UserError, unknown
 from saebench.results.collection import Results
-from saebench.results.comparison import Comparison, Line
+from saebench.results.comparison import Baseline, Comparison, Line
 from saebench.results.contrast import Contrast, contrast_cells
 from saebench.results.gate import Gate, GateEntry, entry_for, load_gate
 from saebench.results.pairing import Cell, Match, match_cells, pair_saes
@@ -56,7 +56,17 @@ def compare(
             lines += _lines(match, name_a, name_b, entries, seed)
         lines += _absent(entries or (), lines, name_a, name_b)
     lines = hold(judge(lines), entries)
-    return Comparison(tuple(lines), pairs.only_a, pairs.only_b, entries is not None, cannot_tell)
+    used = [row for row in first if row.sae in {name for name, _ in pairs.pairs}]
+    baseline = _baseline(used)
+    return Comparison(tuple(lines), pairs.only_a, pairs.only_b, entries is not None, cannot_tell, baseline)
+
+
+def _baseline(rows: Sequence[Row]) -> Baseline | None:
+    """Where rows come from: the oldest of them speaks for all."""
+    oldest = min((row for row in rows if row.created), key=lambda row: row.created, default=None)
+    if oldest is None:
+        return None
+    return Baseline(oldest.created, oldest.versions.get("saebench", ""), oldest.git_commit or "")
 
 
 def _results(source: Source, which: str) -> Results:

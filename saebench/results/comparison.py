@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from saebench.results.contrast import Contrast, Drawn
 
@@ -61,6 +61,14 @@ class Line:
         return self.contrast.method if self.contrast else ""
 
 
+class Baseline(NamedTuple):
+    """What the rows of A were made by, and when the oldest of them was."""
+
+    created: str
+    version: str = ""
+    commit: str = ""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The lines of a comparison, with what they come to.
@@ -71,6 +79,7 @@ class Comparison:
         only_b: SAEs that only the second results hold.
         gated: Whether a gate was given.
         cannot_tell: Whether held lines that are too noisy pass or fail.
+        baseline: Where A comes from.
     """
 
     lines: tuple[Line, ...]
@@ -78,6 +87,7 @@ class Comparison:
     only_b: tuple[str, ...] = ()
     gated: bool = False
     cannot_tell: Literal["pass", "fail"] = "pass"
+    baseline: Baseline | None = None
 
     @property
     def exit_code(self) -> int:
@@ -113,7 +123,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """Markdown for a comment on a pull request, the verdict on top."""
-        from saebench.results.report import markdown
+        from saebench.results.comment import markdown
 
         return markdown(self)
 

@@ -1,4 +1,4 @@
-"""Comparisons and boards as plain text, Markdown and HTML."""
+"""Comparisons and boards as plain text and HTML, and the words that all their forms share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ from saebench.results.row import Row
 
 HEADERS = ("metric", "A", "B", "B - A", "95 % interval", "p (Holm)", "verdict")
 OUTCOMES = ("better", "worse", "differs", "equal", "cannot tell", "not comparable", "missing")
-SECTIONS = (
-    ("Regressions", "regression"),
-    ("Missing", "missing"),
-    ("Cannot tell", "cannot tell"),
-    ("Passed", "pass"),
-    ("Not held", ""),
-)
+_NAMED = 8
+"""Most regressions that the headline names."""
+HELD = ("regression", "missing", "cannot tell", "pass")
 
 
 def number(value: float | None) -> str:
@@ -35,11 +31,12 @@ def summary(comparison: Comparison) -> str:
 
 def headline(comparison: Comparison) -> str:
     """One sentence: what the gate says."""
-    held = {name: len(comparison.held(name)) for _, name in SECTIONS if name}
+    held = {name: len(comparison.held(name)) for name in HELD}
     told = sum(held.values())
     if held["regression"]:
-        names = ", ".join(_name(line) for line in comparison.held("regression"))
-        return f"Regression in {held['regression']} of {told} held: {names}."
+        names = [_name(line) for line in comparison.held("regression")]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"Regression in {held['regression']} of {told} held: {', '.join(names[:_NAMED])}{more}."
     if comparison.exit_code == 2:
         parts = [f"{held[name]} {name}" for name in ("missing", "cannot tell") if held[name]]
         parts += [f"SAEs missing in B: {', '.join(comparison.only_a)}"] if comparison.only_a else []
@@ -51,37 +48,23 @@ def headline(comparison: Comparison) -> str:
 def text(comparison: Comparison) -> str:
     """Plain table for a terminal, one for each pair of SAEs."""
     parts: list[str] = []
-    for pair, lines in _by_pair(comparison.lines):
+    for pair, lines in by_pair(comparison.lines):
         parts.append(f"A: {pair[0]}\nB: {pair[1]}\n")
-        rows = [HEADERS, *(_cells(line) for line in lines)]
+        rows = [HEADERS, *(cells(line) for line in lines)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
         parts += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        parts += [f"  {note}" for note in _notes(lines)]
+        parts += [f"  {note}" for note in notes(lines)]
         parts.append("")
-    parts += [f"only in {side}: {', '.join(names)}" for side, names in _lonely(comparison)]
+    parts += [f"only in {side}: {', '.join(names)}" for side, names in lonely(comparison)]
     return "\n".join([*parts, summary(comparison), headline(comparison)])
-
-
-def markdown(comparison: Comparison) -> str:
-    """Markdown with the verdict on top and a section for each outcome that occurs."""
-    mark = {0: "✅", 1: "❌", 2: "⚠️"}[comparison.exit_code]
-    parts = [f"### {mark} {_escape(headline(comparison))}", "", summary(comparison), ""]
-    parts += [f"- only in {side}: {_escape(', '.join(names))}" for side, names in _lonely(comparison)]
-    for pair, lines in _by_pair(comparison.lines):
-        parts += [f"\nA: `{_code(pair[0])}`, B: `{_code(pair[1])}`\n"]
-        for title, outcome in SECTIONS:
-            chosen = [line for line in lines if line.held == outcome]
-            if chosen:
-                parts += _section(title, chosen, folded=outcome in ("pass", ""))
-    return "\n".join(parts).rstrip() + "\n"
 
 
 def comparison_html(comparison: Comparison) -> str:
     """HTML tables for a notebook."""
     parts = [f"<p><b>{html.escape(headline(comparison))}</b> {html.escape(summary(comparison))}</p>"]
-    for pair, lines in _by_pair(comparison.lines):
+    for pair, lines in by_pair(comparison.lines):
         parts.append(f"<p>A: <code>{html.escape(pair[0])}</code>, B: <code>{html.escape(pair[1])}</code></p>")
-        parts.append(_table_html(HEADERS, [_cells(line) for line in lines], [line.reason for line in lines]))
+        parts.append(_table_html(HEADERS, [cells(line) for line in lines], [line.reason for line in lines]))
     return "\n".join(parts)
 
 
@@ -110,17 +93,6 @@ def _value(value: object, stderr: float | None) -> str:
     return number(value) + (f" ± {stderr:.1g}" if stderr is not None else "")
 
 
-def _section(title: str, lines: Sequence[Line], *, folded: bool) -> list[str]:
-    headers = [*HEADERS, "tolerance"]
-    rows = [[_escape(cell) for cell in (*_cells(line), number(line.tolerance))] for line in lines]
-    table = ["| " + " | ".join(row) + " |" for row in (headers, ["---"] * len(headers), *rows)]
-    notes = [f"- {_escape(note)}" for note in _notes(lines)]
-    body = [*table, "", *notes, ""]
-    if folded:
-        return [f"<details><summary>{title} ({len(lines)})</summary>", "", *body, "</details>", ""]
-    return [f"**{title} ({len(lines)})**", "", *body]
-
-
 def _table_html(headers: Iterable[str], rows: Iterable[Sequence[str]], titles: Iterable[str]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in headers)
     body = "".join(
@@ -130,7 +102,8 @@ def _table_html(headers: Iterable[str], rows: Iterable[Sequence[str]], titles: I
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def cells(line: Line) -> tuple[str, ...]:
+    """The line under `HEADERS`."""
     record = line.record()
     bounds = [number(record[name]) for name in ("ci_low", "ci_high")]
     interval = "exact" if line.method == "exact" else "-" if "-" in bounds else f"[{bounds[0]}, {bounds[1]}]"
@@ -142,7 +115,7 @@ def _name(line: Line) -> str:
     return line.metric + (f"[{line.slice}]" if line.slice else "")
 
 
-def _notes(lines: Iterable[Line]) -> list[str]:
+def notes(lines: Iterable[Line]) -> list[str]:
     """The reasons of the lines, each once with the lines that it is about."""
     about: dict[str, list[str]] = {}
     for line in lines:
@@ -151,21 +124,24 @@ def _notes(lines: Iterable[Line]) -> list[str]:
     return [f"{', '.join(names)}: {reason}" for reason, names in about.items()]
 
 
-def _by_pair(lines: Iterable[Line]) -> list[tuple[tuple[str, str], list[Line]]]:
+def by_pair(lines: Iterable[Line]) -> list[tuple[tuple[str, str], list[Line]]]:
+    """The lines of each pair of SAEs."""
     pairs: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         pairs.setdefault((line.sae_a, line.sae_b), []).append(line)
     return list(pairs.items())
 
 
-def _lonely(comparison: Comparison) -> list[tuple[str, tuple[str, ...]]]:
+def lonely(comparison: Comparison) -> list[tuple[str, tuple[str, ...]]]:
+    """The side and names of SAEs that the other side lacks."""
     return [(side, names) for side, names in (("A", comparison.only_a), ("B", comparison.only_b)) if names]
 
 
-def _escape(cell: str) -> str:
+def escape(cell: str) -> str:
     """A cell that no name can break out of."""
     return html.escape(" ".join(cell.split()), quote=False).replace("|", "\\|").replace("`", "\\`")
 
 
-def _code(name: str) -> str:
+def code(name: str) -> str:
+    """A name that stands between backticks."""
     return " ".join(name.split()).replace("`", "'")

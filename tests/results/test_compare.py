@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,8 @@ import pytest
 
 from saebench.errors import UserError
 from saebench.results import Comparison, Results, compare
+from saebench.results.comment import MARKER
+from saebench.results.comment import markdown as comment
 
 UNITS = 64
 
@@ -281,8 +284,37 @@ def test_markdown_has_the_verdict_on_top_and_only_what_occurs(mixed: Comparison)
     lines = mixed.markdown().splitlines()
     assert lines[0] == "### ❌ Regression in 1 of 4 held: cost."
     assert "**Regressions (1)**" in lines and "**Cannot tell" not in mixed.markdown()
+    assert lines.index("**Regressions (1)**") < lines.index("**Improvements (1)**")
     tables = [line for line in lines if line.startswith("| ")]
     assert {line.replace("\\|", "").count("|") for line in tables} == {9}
+    folded = lines[lines.index(next(line for line in lines if line.startswith("<details>"))) :]
+    assert sum(line.startswith("| ") for line in folded) == 2 + len(mixed)
+    assert lines[-1] == MARKER
+
+
+def test_a_comment_says_how_old_the_baseline_is(make: Any) -> None:
+    facts = {
+        "created": "2026-03-01T12:00:00+00:00",
+        "versions": {"saebench": "0.1.0"},
+        "git_commit": "0123456789abcdef",
+    }
+    a = Results(make.rows("mean", make.sums(np.ones(9)), **facts))
+    found = compare(a, a)
+    said = comment(found, now=datetime(2026, 3, 9, 13, tzinfo=timezone.utc))
+    assert "Baseline: measured 8 days ago (2026-03-01) by saebench 0.1.0 at 0123456789." in said
+    assert "Baseline" not in comment(dataclasses.replace(found, baseline=None))
+
+
+def test_a_comment_is_never_longer_than_github_takes(make: Any, rng: np.random.Generator) -> None:
+    names = tuple(f"slice={number}" + "x" * 90 for number in range(400))
+    x = rng.normal(size=(9, 400))
+    a, b = (Results(make.rows("mean", make.sums(x + shift), slices=names)) for shift in (0, -1))
+    said = compare(a, b).markdown()
+    assert len(said) < 65_000
+    assert said.count("<details>") == said.count("</details>") == 1
+    assert "too long for a comment" in said
+    assert said.startswith("### ❌ Regression in 400 of 400 held: mean[slice=0") and "and 392 more." in said
+    assert said.endswith(f"{MARKER}\n")
 
 
 def test_junit_is_valid_and_counts(mixed: Comparison) -> None:
