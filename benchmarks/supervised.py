@@ -1,6 +1,7 @@
 """Speed of sparse probing, TPP, SCR and absorption against the reference suite, SAEBench 0.6.0, and our own floor.
 
     python benchmarks/supervised.py --reference-python REFERENCE_ENV/bin/python [--texts 100] [--out FILE.md]
+    python benchmarks/supervised.py --alone
 
 The same model, texts, words and SAE go through the reference suite's own `run_eval` of each family, in an
 environment of its own, and through our passes. Each round starts a process for each side; imports, the model and
@@ -91,6 +92,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--reference-python", help="python of an environment that holds sae-bench 0.6.0")
+    parser.add_argument("--alone", action="store_true", help="our half only: seconds and the share of the encode")
     parser.add_argument("--model", default=str(MODEL_DIR), help="directory of a GPT-NeoX-style model")
     parser.add_argument("--sae", nargs="+", default=[str(SAES_DIR / name) for name in SAES],
                         help="directories in SAELens format, two or more of one shape")  # fmt: skip
@@ -108,8 +110,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--width", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peak-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not (options.ours or options.memory or options.reference_python):
-        parser.error("--reference-python is missing: benchmarks/README.md says how to make that environment")
+    if not (options.ours or options.memory or options.alone or options.reference_python):
+        parser.error("--reference-python is missing: benchmarks/README.md says how to make it; or --alone")
     if len(options.sae) < 2:
         parser.error("--sae needs two or more, so that a SAE's own seconds can be told from the set-up")
     return options
@@ -137,10 +139,9 @@ def _rounds(options: argparse.Namespace, folder: Path) -> tuple[list[Report], li
     theirs, ours = [], []
     child = str(Path(__file__).with_name("supervised_child.py"))
     for number in range(options.rounds):
-        for side, reports, command in (
-            ("ours", ours, [sys.executable, __file__, "--ours"]),
-            ("theirs", theirs, [options.reference_python, child]),
-        ):
+        sides = [("ours", ours, [sys.executable, __file__, "--ours"])]
+        sides += [] if options.alone else [("theirs", theirs, [options.reference_python, child])]
+        for side, reports, command in sides:
             kept = folder / f"{side}-{number}.json"
             if not kept.exists():
                 line = _in_process([*command, str(folder / "task.json")], options.threads, folder)
@@ -388,14 +389,14 @@ def _page(
         "`benchmarks/supervised.py`; what each side computes is in `benchmarks/README.md`."
     )
     yield ""
-    yield f"Reference: {_versions(theirs[0])}. Ours: {_versions(ours[0])}."
+    yield f"Reference: {_versions(theirs[0]) if theirs else 'not run'}. Ours: {_versions(ours[0])}."
     yield from ["", "## One SAE after its set-up, and the set-up", ""]
-    yield from _speed(theirs, ours)
-    yield from _without_full(theirs, ours)
+    yield from _speed(theirs, ours) if theirs else _seconds_alone(ours)
+    yield from _without_full(theirs, ours) if theirs else ()
     yield from ["", "## Against our own floor", "", *_floors(ours, wide)]
     if wide:
         yield from ["", "## Memory", "", *_memory(wide)]
-    yield from ["", "## Values, side by side", "", *_beside(theirs[0], ours[0])]
+    yield from ["", "## Values, side by side", "", *_beside(theirs[0], ours[0])] if theirs else ()
 
 
 def _versions(report: Report) -> str:
@@ -420,6 +421,15 @@ def _speed(theirs: list[Report], ours: list[Report]) -> Iterator[str]:
                 f"| {family} | {part} | {middle[0]:.2f} | {middle[1]:.3f} | **{statistics.median(ratios):.1f}** "
                 f"({spread}) | {statistics.median(wall):.1f} | {target:g} |"
             )
+
+
+def _seconds_alone(ours: list[Report]) -> Iterator[str]:
+    """Our half without another to compare it with."""
+    yield "| metrics | set-up, CPU s | one SAE, CPU s |"
+    yield "|---|---|---|"
+    for name in ours[0].cpu:
+        set_up, own = (statistics.median(report.cpu[name][part] for report in ours) for part in (SET_UP, SAE))
+        yield f"| {name} | {set_up:.2f} | {own:.3f} |"
 
 
 def _without_full(theirs: list[Report], ours: list[Report]) -> Iterator[str]:
