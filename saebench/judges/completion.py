@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -37,7 +36,7 @@ class Reply:
 
     def to_dict(self) -> dict[str, Any]:
         """Fields by name."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
     def text(self, *, whole: bool) -> str:
         """The text without thoughts before it, if it can be used.
