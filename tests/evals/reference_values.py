@@ -26,6 +26,19 @@ STRUCTURE = [
 ]
 """What suite `structure` adds to a stream of tokens, as far as a toy without words has it."""
 
+AUTOINTERP = [
+    "detection",
+    "detection_auroc",
+    "detection_unscored",
+    "fuzzing",
+    "fuzzing_auroc",
+    "detection@saebench",
+    "ngram_explainability",
+    "sensitivity",
+    "input_score",
+]
+"""Suite `autointerp`, with the judge for no network."""
+
 SUPERVISED = {
     "metric": [
         {"sparse_probing": {"k": [1, 2]}},
@@ -52,6 +65,7 @@ SUPERVISED = {
         {"ravel_disentanglement": {"pairs": 16, "steps": 5}},
         {"unlearning_forget_accuracy": {"multipliers": [25, 100], "relative": [2]}},
         {"unlearning_held_out": {"multipliers": [25, 100], "relative": [2]}},
+        *({name: {"latents": 200, "dead": 5, "least": 2}} for name in AUTOINTERP),
     ],
     "groups": {"topk-mid": ["world:topk-mid", "world:topk-mid-seed1"]},
     "data": {
