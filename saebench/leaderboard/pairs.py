@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saebench.errors import UserError
 from saebench.leaderboard.rows import Score
 from saebench.results.contrast import harm_of
 from saebench.results.measurement import differing
@@ -84,10 +83,7 @@ class Pairs:
 
 def _metric_of(row: Row) -> Metric | None:
     """The metric that the row was made with, None if this version of it is not installed."""
-    from saebench.registry import get
+    from saebench.registry import metrics
 
-    try:
-        metric = get(row.metric)
-    except UserError:
-        return None
-    return metric if metric.version == row.version else None
+    metric = metrics().get(row.metric)
+    return metric if metric is not None and metric.version == row.version else None

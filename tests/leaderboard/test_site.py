@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html.parser
 import io
 import json
@@ -65,7 +66,11 @@ def site(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def board(site: Path) -> dict[str, Any]:
     text = (site / "data" / "board.js").read_text(encoding="utf-8")
-    return json.loads(text.removeprefix("window.SAEBENCH = ").removesuffix(";\n"))
+    data = json.loads(text.removeprefix("window.SAEBENCH = ").removesuffix(";\n"))
+    for column in data["columns"]:
+        for names, kind in (("v", "<f8"), ("eab", "<f4")):
+            column |= {name: np.frombuffer(base64.b64decode(column[name]), kind) for name in names}
+    return data
 
 
 def at(packed: Any, i: int) -> Any:
@@ -136,15 +141,14 @@ def test_the_tables_data_equal_the_rows(site: Path, rows: pd.DataFrame) -> None:
         column = columns[row["metric"] + (f"[{row['slice']}]" if row["slice"] else "")]
         i = place[row["hook_out"], row["role"], row["sae"]]
         if row["status"] != "ok":
-            assert column["v"][i] is None and column["gone"][str(i)] == row["reason"]
+            assert math.isnan(column["v"][i]) and column["gone"][str(i)] == row["reason"]
             continue
-        assert column["v"][i] == pytest.approx(row["value"], rel=1e-7)
+        assert column["v"][i] == row["value"]
         base = at(column["base"], i)
         assert base == pytest.approx(row["baseline"], rel=1e-4) if row["baseline"] == row["baseline"] else base is None
         if not math.isnan(row["stderr"]) and row["stderr"] > 0:
-            assert column["v"][i] - column["a"][i] == pytest.approx(
-                row["ci_low"], abs=1e-3 * row["stderr"] + 1e-7 * abs(row["value"])
-            )
+            assert column["a"][i] == pytest.approx(row["value"] - row["ci_low"], rel=1e-6)
+            assert column["b"][i] == pytest.approx(row["ci_high"] - row["value"], rel=1e-6)
         checked += 1
     assert checked == (rows["status"] == "ok").sum()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from saebench.leaderboard.board import Board, Column
-from saebench.leaderboard.rows import Score, scores_of
+from saebench.leaderboard.rows import Score, records_of, scores_of
 from saebench.leaderboard.sections import Head, Line, Section, board_columns, sections
 from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.site.names import page_names
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MOST_SLICES = 10
 """A metric with more slices than this at the top shows its first one in the table; its pages have them all."""
+
+MOST_PAIRED = 100
+"""SAEs of a column that are tested in pairs on their sums; more would take minutes."""
 
 Record = Mapping[str, Any]
 """One row of the tidy frame by column name."""
@@ -99,8 +102,7 @@ def gather(frame: pd.DataFrame, board: Board, pairing: Pairing | None, rows: Ite
     found = sections(scores, everything)
     records: dict[Who, list[Record]] = {}
     cells: dict[tuple[str, ...], Record] = {}
-    for row in frame.to_dict("records"):
-        record = {str(name): value for name, value in row.items()}
+    for record in records_of(frame):
         who = (record["model"], record["hook_out"], record["role"], record["sae"])
         records.setdefault(who, []).append(record)
         cells[cell_key(*who, record["corpus"], record["metric"], record["slice"])] = record
@@ -109,7 +111,8 @@ def gather(frame: pd.DataFrame, board: Board, pairing: Pairing | None, rows: Ite
         own.setdefault((row.model, row.hook_out, row.role, row.sae), []).append(row)
     metrics = sorted({score.metric for score in scores})
     pages = dict(zip(metrics, page_names(metrics), strict=True))
-    standing = _standing(found, board.level, pairing, set(shown))
+    with_sums = any(row.sums for group in own.values() for row in group)
+    standing = _standing(found, board.level, pairing if with_sums else None, set(shown))
     return Site(board, frame, found, shown, _entries(found), records, cells, standing, pages, own)
 
 
@@ -157,6 +160,7 @@ def _standing(
             pairs = [(name, score) for name, score in pairs if score.known]
             if head.better == "none" or head.trust.drowned or len(pairs) < 2:
                 continue
-            decided = standings([score for _, score in pairs], level, pairing if head.key in shown else None)
+            paired = pairing if head.key in shown and len(pairs) <= MOST_PAIRED else None
+            decided = standings([score for _, score in pairs], level, paired)
             places[index, head.key] = {name: place for (name, _), place in zip(pairs, decided, strict=True)}
     return places

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from typing import Any
+
+import numpy as np
 
 from saebench.leaderboard.rows import Score
 from saebench.leaderboard.sections import Head
@@ -12,16 +15,17 @@ from saebench.leaderboard.site.content import Entry, Site
 from saebench.leaderboard.site.marks import MARKS
 from saebench.leaderboard.style import looks
 
-VALUE_DIGITS, ERROR_DIGITS = 8, 4
-"""Significant digits of values and of errors; the downloads hold every digit."""
+REFERENCE_DIGITS = 5
+"""Significant digits of nulls and baselines beside a value; their own rows and the downloads hold every digit."""
 
 
 def board_script(site: Site) -> str:
     """`board.js`: SAEs and columns column by column, missing numbers null.
 
-    A column holds `v` (values), `e` (standard errors), `a` and `b` (how far the interval reaches below and above the
-    value), `null` and `base` (what the strongest null and baseline score), `first` and `last` (places), `group`
-    (letters), `best`, and `gone`: why a number is missing, by the index of the SAE.
+    A column holds `v` (values, float64), `e` (standard errors), `a` and `b` (how far the interval reaches below and
+    above the value, float32), `first` and `last` (places, uint16), each as base64 of little-endian numbers with NaN or
+    0 for missing; `null` and `base` (what the strongest null and baseline score), `group` (letters), `best`, and
+    `gone`: why a number is missing, by the index of the SAE.
     """
     data = {
         "title": site.board.title,
@@ -67,14 +71,14 @@ def _column(site: Site, head: Head) -> dict[str, Any]:
         "digits": head.column.digits, "shown": head.key in site.shown, "tip": known.summary if known else "",
         "top": known.best if known else None,
         "doubts": {str(i): list(said) for i, said in doubts.items() if said},
-        "v": [_short(s.value, VALUE_DIGITS) if s else None for s in numbers],
-        "e": [_short(s.stderr, ERROR_DIGITS) if s else None for s in numbers],
-        "a": [_short(s.value - s.low, ERROR_DIGITS) if s else None for s in numbers],
-        "b": [_short(s.high - s.value, ERROR_DIGITS) if s else None for s in numbers],
-        "null": _packed([_short(s.null, ERROR_DIGITS + 1) if s else None for s in numbers]),
-        "base": _packed([_short(site.record_of(s)["baseline"], ERROR_DIGITS + 1) if s else None for s in numbers]),
-        "first": _packed([place.first if place else None for place in places]),
-        "last": _packed([place.last if place else None for place in places]),
+        "v": _bytes([s.value if s else math.nan for s in numbers], "<f8"),
+        "e": _bytes([s.stderr if s else math.nan for s in numbers], "<f4"),
+        "a": _bytes([s.value - s.low if s else math.nan for s in numbers], "<f4"),
+        "b": _bytes([s.high - s.value if s else math.nan for s in numbers], "<f4"),
+        "null": _packed([_short(s.null, REFERENCE_DIGITS) if s else None for s in numbers]),
+        "base": _packed([_short(site.record_of(s)["baseline"], REFERENCE_DIGITS) if s else None for s in numbers]),
+        "first": _bytes([place.first if place else 0 for place in places], "<u2"),
+        "last": _bytes([place.last if place else 0 for place in places], "<u2"),
         "group": _packed([place.letters if place else "" for place in places]),
         "best": [i for i, place in enumerate(places) if place and place.best],
         "gone": _gone(scores),
@@ -83,6 +87,10 @@ def _column(site: Site, head: Head) -> dict[str, Any]:
 
 def _gone(scores: list[Score | None]) -> dict[str, str]:
     return {str(i): score.reason for i, score in enumerate(scores) if score is not None and not score.known}
+
+
+def _bytes(values: list[Any], kind: str) -> str:
+    return base64.b64encode(np.asarray(values, dtype=kind).tobytes()).decode("ascii")
 
 
 def _short(number: float, digits: int) -> float | int | None:

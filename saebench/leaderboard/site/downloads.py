@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from saebench.leaderboard.rows import WHOLE
+from saebench.leaderboard.rows import WHOLE, values_of
 from saebench.leaderboard.site.content import Site
 from saebench.leaderboard.trust import trust_frame
 
@@ -22,7 +22,7 @@ def rows_json(site: Site) -> str:
     """The same as JSON: the names of the columns once, then the rows; missing is null."""
     names = [str(name) for name in site.frame.columns]
     whole = {name for name in WHOLE if name in names}
-    columns = [[_plain(value, name in whole) for value in site.frame[name]] for name in names]
+    columns = [[_plain(value, name in whole) for value in values_of(site.frame[name])] for name in names]
     rows = [list(row) for row in zip(*columns, strict=True)]
     return json.dumps({"columns": names, "rows": rows}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

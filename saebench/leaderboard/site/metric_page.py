@@ -9,8 +9,8 @@ from saebench.leaderboard.pareto import cost
 from saebench.leaderboard.sections import Head, Section
 from saebench.leaderboard.site.content import Entry, Site
 from saebench.leaderboard.site.drawings import Span
+from saebench.leaderboard.site.lines import ScoreLine, score_line
 from saebench.leaderboard.site.metric_facts import about
-from saebench.leaderboard.site.sae_page import ScoreLine, score_line
 from saebench.leaderboard.trust import HEADER, trust_cells
 
 MOST_RANKED = 50

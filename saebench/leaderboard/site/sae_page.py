@@ -11,34 +11,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from saebench.leaderboard.numbers import decimals_for
 from saebench.leaderboard.site.content import Entry, Record, Site
-from saebench.leaderboard.site.drawings import Span, histogram, span_of, strip
+from saebench.leaderboard.site.drawings import Span, histogram, span_of
+from saebench.leaderboard.site.lines import ScoreLine, score_line
 from saebench.leaderboard.site.reproduce import commands, provenance
-from saebench.leaderboard.site.standing import Standing
 
 HISTOGRAM = "density_histogram"
 MOST_TOPS = 3
 """Slices of a metric that stand among the scores; those of one with more only below."""
-
-
-@dataclass(frozen=True)
-class ScoreLine:
-    """One number as the page prints it; a missing one has a reason."""
-
-    name: str
-    page: str
-    value: str
-    interval: str
-    null: str
-    base: str
-    gap: str
-    places: str
-    letters: str
-    best: bool
-    count: str
-    reason: str
-    picture: Markup
 
 
 @dataclass(frozen=True)
@@ -100,47 +80,6 @@ def _drill(site: Site, metric: str, records: Sequence[Record]) -> Drill:
     page = site.metric_pages[metric]
     span = span_of([value for r in records for value in (r["value"], r["null"], r["baseline"])])
     return Drill(metric, page, [score_line(r["slice"], page, r, span, None) for r in records])
-
-
-def score_line(name: str, page: str, record: Record, span: Span | None, place: Standing | None) -> ScoreLine:
-    value, low, high, error = (record[key] for key in ("value", "ci_low", "ci_high", "stderr"))
-    known = record["status"] == "ok" and math.isfinite(value)
-    digits = decimals_for(error) if known and math.isfinite(error) and error > 0 else None
-    null, base = record["null"], record["baseline"]
-    interval = f"[{_text(low, digits)}, {_text(high, digits)}]" if known and math.isfinite(low) else ""
-    reason = "" if known else record["reason"] or record["status"].replace("_", " ")
-    places = "" if place is None else f"{place.first}–{place.last}" if place.first < place.last else str(place.first)
-    return ScoreLine(
-        name, page, _text(value, digits) if known else "", interval, _text(null, digits), _text(base, digits),
-        _gap(record["null_gap"]), places, _letters(place.letters) if place else "", bool(place and place.best),
-        _count(record), reason, strip(value, low, high, span, null, base) if known else Markup(""),
-    )  # fmt: skip
-
-
-def _count(record: Record) -> str:
-    n, units = record.get("n"), record.get("units") or ""
-    return "" if n is None or not math.isfinite(n) or units == "none" else f"{int(n)} {units}".strip()
-
-
-def _text(number: float, digits: int | None) -> str:
-    if number is None or not math.isfinite(number):
-        return ""
-    text = f"{number:.4g}" if digits is None or digits > 7 else f"{number:.{digits}f}"
-    return text.replace("-", "−", 1) if text.startswith("-") else text
-
-
-def _gap(number: float) -> str:
-    return _text(number, 2) if abs(number) < 10 else _text(number, None)
-
-
-def _letters(group: str) -> str:
-    """Letters of groups with runs drawn together.
-
-    >>> _letters("defgh"), _letters("adf"), _letters("ab")
-    ('d–h', 'adf', 'ab')
-    """
-    run = re.fullmatch("[a-z]{3,}", group) and ord(group[-1]) - ord(group[0]) == len(group) - 1
-    return f"{group[0]}–{group[-1]}" if run else group
 
 
 def _histogram(records: Sequence[Record]) -> Markup:

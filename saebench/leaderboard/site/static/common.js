@@ -5,6 +5,26 @@ window.SB = (function () {
   const count = data.saes.name.length;
   const columns = new Map(data.columns.map((column) => [column.key, column]));
 
+  /** Numbers from base64, null where they are missing. */
+  function numbers(text, Kind) {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const empty = Kind === Uint16Array ? (x) => x === 0 : Number.isNaN;
+    return Array.from(new Kind(bytes.buffer), (x) => (empty(x) ? null : x));
+  }
+
+  // Read when first asked for: a page shows a dozen columns of a hundred.
+  const KINDS = { v: Float64Array, e: Float32Array, a: Float32Array, b: Float32Array, first: Uint16Array, last: Uint16Array };
+  for (const column of data.columns) {
+    for (const [name, Kind] of Object.entries(KINDS)) {
+      const packed = column[name];
+      Object.defineProperty(column, name, { configurable: true, enumerable: true, get() {
+        const value = numbers(packed, Kind);
+        Object.defineProperty(column, name, { value, enumerable: true });
+        return value;
+      } });
+    }
+  }
+
   /** The entry of a column that may be packed as distinct values and indices. */
   function at(packed, i) {
     if (Array.isArray(packed)) return packed[i];
@@ -58,7 +78,7 @@ window.SB = (function () {
 
   /** Places of a SAE in a column, such as "3–7"; "" where it has none. */
   function places(column, i) {
-    const first = at(column.first, i), last = at(column.last, i);
+    const first = column.first[i], last = column.last[i];
     if (first === null) return "";
     return first === last ? `${first}` : `${first}–${last}`;
   }
@@ -104,5 +124,5 @@ window.SB = (function () {
   const distinct = (values) => [...new Set(values)].filter((v) => v !== null && v !== "");
 
   return { data, count, columns, at, esc, decimals, commonDecimals, spread, text, low, high, places, letters, cost, mark,
-    archMark, readState, writeState, save, $, options, ARROWS, distinct };
+    archMark, decimalsFor, readState, writeState, save, $, options, ARROWS, distinct };
 })();

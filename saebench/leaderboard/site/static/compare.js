@@ -55,7 +55,7 @@
     const a = column.v[i], b = column.v[j];
     if (a === null || b === null) return { html: "<td></td>", told: null };
     const error = Math.hypot(column.e[i] ?? 0, column.e[j] ?? 0), d = b - a;
-    const places = error > 0 ? SB.decimals({ ...column, digits: null, e: [error], a: [null] }, 0) : SB.commonDecimals(column);
+    const places = error > 0 ? SB.decimalsFor(error) : SB.commonDecimals(column);
     const told = apart(column, i, j);
     const gain = SB.cost(b, column.better) < SB.cost(a, column.better);
     const word = column.better === "none" || told === null ? "" : told ? `<span class="verdict">${gain ? "better" : "worse"}</span>` : '<span class="verdict no">not told apart</span>';

@@ -83,7 +83,7 @@
   }
 
   function numbers(found, x, y, log) {
-    const value = (m) => (Number.isFinite(m.value) ? text(m.value, m.stderr > 0 ? SB.decimals({ ...y, digits: null, e: [m.stderr], a: [null] }, 0) : 4) + (m.stderr > 0 ? ` ± ${text(m.stderr, SB.decimals({ ...y, digits: null, e: [m.stderr], a: [null] }, 0))}` : "") : "–");
+    const value = ({ value: v, stderr }) => (!Number.isFinite(v) ? "–" : stderr > 0 ? `${text(v, SB.decimalsFor(stderr))} ± ${text(stderr, SB.decimalsFor(stderr))}` : text(v, 4));
     $("numbers").innerHTML = found.map((f) => {
       const width = f.width === null ? "" : ` at d_sae ${f.width}`;
       if (!f.members.length) return `<p>No front${width}: one of the two metrics has no better and worse.</p>`;
