@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from saebench.saes import Codes
 
 _SWEEPS = 50
+_RIDGE = 1e-9
+"""What is added to the square of a row, so that a repeated row does no harm."""
 _ROOM = 2**23
 """Most numbers in the decoder rows of the tokens that are searched for at once."""
 _SLICES = ("gap", "values", "latents")
 
 
-@metric(version=1, unit="share of variance", better="lower", best=0.0, bounds=(None, None))
-def amortisation_gap(a: Activity, r: Reconstruction, t: TokenInfo, *, tokens: int = 512, most: int = 128) -> Sums:
+@metric(version=2, unit="share of variance", better="lower", best=0.0, bounds=(None, None))
+def amortisation_gap(a: Activity, r: Reconstruction, t: TokenInfo, *, tokens: int = 256, most: int = 128) -> Sums:
     """Share of variance that a sparse pursuit explains beyond the encoder, with as many latents a token.
 
     FVU(encoder's codes) - FVU(pursuit), on about `tokens` tokens that are the same for every SAE. The pursuit is
@@ -68,85 +70,154 @@ def _(s: Totals) -> Array:
 
 def _errors(target: Tensor, rows: Tensor, codes: Codes, signed: bool) -> tuple[Tensor, Tensor]:
     """Squared errors `[tokens]` of the best values on the encoder's latents, and of the pursuit."""
-    import torch
 
     _, latents = codes.padded()
-    refit, found = [target.new_zeros(0)], [target.new_zeros(0)]
-    block = max(1, _ROOM // max(1, latents.shape[1] * target.shape[1]))
-    for start in range(0, len(target), block):
-        part = slice(start, start + block)
-        count = codes.l0[part]
-        refit.append(_fitted(target[part], rows, latents[part], count, signed))
-        found.append(_fitted(target[part], rows, _pursued(target[part], rows, count, signed), count, signed))
-    return torch.cat(refit), torch.cat(found)
+    order = codes.l0.argsort(descending=True, stable=True)  # alike ones stand together, so that blocks are narrow
+    refit, found = target.new_zeros(2, len(target)).unbind()
+    start = 0
+    while start < len(order):
+        most = max(1, int(codes.l0[order[start]]))
+        part = order[start : start + max(1, _ROOM // (most * target.shape[1]))]
+        own = _Search(target[part], rows, most, signed)
+        refit[part] = own.fitted(latents[part, :most], codes.l0[part])
+        found[part] = own.pursued(codes.l0[part])
+        start += len(part)
+    return refit, found
 
 
-def _pursued(target: Tensor, rows: Tensor, count: Tensor, signed: bool) -> Tensor:
-    """The latents that orthogonal matching pursuit takes in `count` steps on each token, `[tokens, most steps]`.
+class _Search:
+    """Values on chosen rows for a block of tokens, all in double precision.
 
-    Each step takes the row that the residual projects on most, then fits all values anew. Tokens leave the search when
-    they have had their steps.
+    Each token keeps the rows it has chosen, their products with each other and with the target, and the Cholesky
+    factor of the former, so that a step costs one new row instead of all products again.
+
+    Args:
+        target: `[tokens, d]`.
+        rows: Unit rows, `[latents, d]`.
+        steps: Most rows of a token.
+        signed: Values may be negative.
+    """
+
+    def __init__(self, target: Tensor, rows: Tensor, steps: int, signed: bool) -> None:
+        self.target, self.rows, self.steps, self.signed = target.double(), rows, steps, signed
+
+    def fitted(self, latents: Tensor, count: Tensor) -> Tensor:
+        """Squared error `[tokens]` of the best values on the first `count` of the latents of each token."""
+        import torch
+
+        inside = torch.arange(latents.shape[1], device=latents.device) < count[:, None]
+        chosen = self.rows[latents].double() * inside[..., None]
+        gram, right = chosen @ chosen.mT, (chosen @ self.target[..., None])[..., 0]
+        return self._error(gram, right, inside, _solved(gram, right, inside, self.signed))
+
+    def pursued(self, count: Tensor) -> Tensor:
+        """Squared error `[tokens]` after orthogonal matching pursuit of `count` steps on each token.
+
+        Each step takes the row that the residual projects on most, then fits all values anew. Tokens leave the
+        search when they have had their steps; they are sorted by those, the most first.
+        """
+        import torch
+
+        n, steps = len(self.target), self.steps
+        chosen = self.target.new_zeros(n, steps, self.target.shape[1])
+        gram, right = self.target.new_zeros(n, steps, steps), self.target.new_zeros(n, steps)
+        factor, forward = torch.zeros_like(gram), torch.zeros_like(right)
+        values, latents = torch.zeros_like(right), count.new_zeros(n, steps)
+        residual = self.target
+        for step in range(int(count.max()) if n else 0):
+            g = int((count > step).sum())
+            projection = residual[:g].to(self.rows.dtype) @ self.rows.T
+            projection = projection.abs() if self.signed else projection
+            latents[:g, step] = projection.scatter_(1, latents[:g, :step], -torch.inf).argmax(-1)
+            chosen[:g, step] = self.rows[latents[:g, step]].double()
+            cross = (chosen[:g, : step + 1] @ chosen[:g, step, :, None])[..., 0]
+            gram[:g, step, : step + 1] = gram[:g, : step + 1, step] = cross
+            right[:g, step] = (chosen[:g, step] * self.target[:g]).sum(-1)
+            _appended(factor[:g], forward[:g], cross, right[:g, step], step)
+            here = slice(0, step + 1)
+            values[:g, here] = _back(factor[:g, here, here], forward[:g, here])
+            if not self.signed:
+                wrong = (values[:g, here] < 0).any(1).nonzero().view(-1)
+                inside = values[wrong, here] >= 0
+                values[wrong, here] = _solved(gram[wrong, here, here], right[wrong, here], inside, signed=False)
+            residual = self.target[:g] - (values[:g, None, here] @ chosen[:g, here])[:, 0]
+        inside = torch.arange(steps, device=count.device) < count[:, None]
+        return self._error(gram, right, inside, values)
+
+    def _error(self, gram: Tensor, right: Tensor, inside: Tensor, values: Tensor) -> Tensor:
+        """Squared error `[tokens]` of values, after a second look at those that were dropped."""
+        dropped = (inside & (values == 0)).any(-1).nonzero().view(-1)
+        if not self.signed and len(dropped):
+            values[dropped] = _polished(gram[dropped], right[dropped], inside[dropped], values[dropped])
+        power = self.target.square().sum(-1)
+        return (power + _cost(gram, right, values)).clamp_min(0).to(self.rows.dtype)
+
+
+def _appended(factor: Tensor, forward: Tensor, cross: Tensor, right: Tensor, step: int) -> None:
+    """Add a row to the Cholesky factors `[tokens, steps, steps]` and to the solution of their lower half, in place.
+
+    Args:
+        cross: Products of the new row with all up to itself, `[tokens, step + 1]`.
+        right: Its product with the target, `[tokens]`.
     """
     import torch
 
-    steps = int(count.max()) if len(count) else 0
-    latents = count.new_zeros(len(target), steps)
-    residual = target.clone()
-    for step in range(steps):
-        going = (count > step).nonzero().view(-1)
-        projection = residual[going] @ rows.T
-        projection = projection.abs() if signed else projection
-        latents[going, step] = projection.scatter(1, latents[going, :step], -torch.inf).argmax(-1)
-        chosen = rows[latents[going, : step + 1]]
-        inside = torch.ones_like(chosen[..., 0], dtype=torch.bool)
-        residual[going] = target[going] - _made(_values(target[going], chosen, inside, signed), chosen)
-    return latents
+    below = factor[:, :step, :step]
+    line = torch.linalg.solve_triangular(below, cross[:, :step, None], upper=False)[..., 0]
+    corner = (cross[:, step] + _RIDGE - line.square().sum(-1)).clamp_min(_RIDGE).sqrt()
+    factor[:, step, :step], factor[:, step, step] = line, corner
+    forward[:, step] = (right - (line * forward[:, :step]).sum(-1)) / corner
 
 
-def _fitted(target: Tensor, rows: Tensor, latents: Tensor, count: Tensor, signed: bool) -> Tensor:
-    """Squared error `[tokens]` of the best values on the first `count` of the latents of each token."""
+def _back(factor: Tensor, forward: Tensor) -> Tensor:
+    """The values `[tokens, k]` from the solution of the lower half."""
     import torch
 
-    inside = torch.arange(latents.shape[1], device=latents.device) < count[:, None]
-    chosen = rows[latents]
-    values = _values(target, chosen, inside, signed)
-    dropped = (inside & (values == 0)).any(-1).nonzero().view(-1)
-    if not signed and len(dropped):
-        values[dropped] = _polished(target[dropped], chosen[dropped], inside[dropped], values[dropped])
-    return (target - _made(values, chosen)).square().sum(-1)
+    return torch.linalg.solve_triangular(factor.mT, forward[..., None], upper=True)[..., 0]
 
 
-def _values(target: Tensor, chosen: Tensor, inside: Tensor, signed: bool) -> Tensor:
-    """Least-squares values `[tokens, k]` of rows `[tokens, k, d]`; unless signed, negative ones are dropped."""
+def _solved(gram: Tensor, right: Tensor, inside: Tensor, signed: bool) -> Tensor:
+    """Least-squares values `[tokens, k]` from products of rows; unless signed, negative ones are dropped."""
     import torch
 
-    while True:
-        used = (chosen * inside[..., None]).double()
-        gram = used @ used.transpose(1, 2) + torch.diag_embed(torch.where(inside, 1e-9, 1.0).double())
-        values = torch.linalg.solve(gram, (used @ target.double()[..., None])[..., 0]) * inside
-        negative = values < 0
-        if signed or not bool(negative.any()):
-            return values.to(target.dtype)
-        inside = inside & ~negative
+    values, going = torch.zeros_like(right), torch.arange(len(right), device=right.device)
+    while len(going):
+        used = inside[going]
+        outside = torch.where(used, _RIDGE, 1.0).double()
+        both = used[:, :, None] & used[:, None, :]
+        factor = torch.linalg.cholesky(gram[going] * both + torch.diag_embed(outside))
+        found = torch.cholesky_solve((right[going] * used)[..., None], factor)[..., 0]
+        values[going] = found
+        negative = found < 0
+        inside = inside.index_put((going,), used & ~negative)
+        going = going[negative.any(1)] if not signed else going[:0]
+    return values
 
 
-def _polished(target: Tensor, chosen: Tensor, inside: Tensor, values: Tensor) -> Tensor:
-    """The best values that are not negative, by coordinate descent: a dropped one may be of use after all."""
-    used = (chosen * inside[..., None]).double()
-    gram = used @ used.transpose(1, 2)
-    safe = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
-    values = values.double()
-    left = (used @ target.double()[..., None])[..., 0] - (gram @ values[..., None])[..., 0]
+def _polished(gram: Tensor, right: Tensor, inside: Tensor, values: Tensor) -> Tensor:
+    """The best values that are not negative: what was dropped comes back, the likeliest first, where it helps.
+
+    The active-set method of Lawson & Hanson (1974), whole steps only: a token is left alone once no row that is
+    unused would lower its error, or taking it in does not.
+    """
+    import torch
+
+    values, going = values.clone(), torch.arange(len(values), device=values.device)
     for _ in range(_SWEEPS):
-        before = values.clone()
-        for j in range(values.shape[1]):
-            moved = (values[:, j] + left[:, j] / safe[:, j]).clamp_min(0) * inside[:, j] - values[:, j]
-            left -= gram[:, :, j] * moved[:, None]
-            values[:, j] += moved
-        if not bool(((values - before).abs() > 1e-6 * values.abs().max()).any()):
+        g, r, v = gram[going], right[going], values[going]
+        gain = (r - (g @ v[..., None])[..., 0]).masked_fill(~inside[going] | (v > 0), -torch.inf)
+        most, place = gain.max(1)
+        helps = most > 1e-9 * r.abs().amax(1)
+        going, g, r, v, place = going[helps], g[helps], r[helps], v[helps], place[helps]
+        if not len(going):
             break
-    return values.to(target.dtype)
+        found = _solved(g, r, (v > 0).scatter(1, place[:, None], True), signed=False)
+        better = _cost(g, r, found) < _cost(g, r, v)
+        going = going[better]
+        values[going] = found[better]
+    return values
 
 
-def _made(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values[:, None] @ chosen)[:, 0]
+def _cost(gram: Tensor, right: Tensor, values: Tensor) -> Tensor:
+    """Squared error without that of no values at all, `[tokens]`."""
+    return (values * ((gram @ values[..., None])[..., 0] - 2 * right)).sum(-1)

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import saebench as sb
+from saebench.data.synthetic import Synthetic, recipe
+from saebench.results import Row
+from saebench.saes.ideal import Ideal
 from tests.helpers.toys import ToySAE, tiny_llama, token_rows
 
 FILE = Path(__file__).with_suffix(".json")
@@ -25,6 +28,9 @@ STRUCTURE = [
     "negative_interference",
 ]
 """What suite `structure` adds to a stream of tokens, as far as a toy without words has it."""
+
+TRUTH = ["gt_mcc", "gt_mcc_null", "gt_coverage", "gt_recall", "gt_precision", "gt_uniqueness"]
+"""What a toy has found of a known dictionary; what it split, absorbed and merged is taken of coders made to."""
 
 AUTOINTERP = [
     "detection",
@@ -96,6 +102,7 @@ def computed(part: str = "both") -> dict[str, float]:
         rows += sb.evaluate(
             ToySAE(seed=11), {"extends": "core", "metric": STRUCTURE}, model=tiny_llama(), data=data
         ).rows
+        rows += _truth()
     if part != "core":
         shipped = sb.evaluate("world:topk-mid", SUPERVISED, model="world").rows
         rows += [row for row in shipped if "/" not in row.slice]
@@ -104,6 +111,22 @@ def computed(part: str = "both") -> dict[str, float]:
         for row in rows
         if row.role == "sae" and row.value is not None
     }
+
+
+def _truth() -> list[Row]:
+    """Ground-truth metrics, each on a dictionary and a coder that have what it measures."""
+    made = [
+        ("hierarchical", ["true_absorption", "feature_splits"], {"absorb": 0.5, "split": 2}),
+        ("correlated", ["true_hedging"], {"merge": 0.5}),
+    ]
+    rest = {"data": {"text": {"tokens": 2000}}, "references": {"null": None, "baseline": None}}
+    toy = ToySAE(seed=11, hook="activations")
+    rows = list(sb.evaluate(toy, {"metric": TRUTH, **rest}, model="synthetic:flat?d=16&n=20").rows)
+    for kind, metrics, defects in made:
+        model = f"synthetic:{kind}?d=16&n=12&l0=2"
+        coder = Ideal(Synthetic(recipe(model)), **defects)
+        rows += sb.evaluate(coder, {"metric": metrics, **rest}, model=model).rows
+    return rows
 
 
 def stored() -> dict[str, float]:
