@@ -62,6 +62,8 @@ def _fires(sae: SparseCoder) -> str:
     threshold = getattr(sae, "threshold", None)
     if threshold is not None:
         return f"above its threshold: {_range(threshold.float())}"
+    if isinstance(getattr(sae, "k_max", None), int):
+        return f"the largest of a token, {getattr(sae, 'k_min', 1)} to {getattr(sae, 'k_max', 1)} of them"
     if isinstance(k, int):
         return f"the {k} largest of a token" + (" by magnitude" if sae.signed else "")
     return "where it is not zero" if sae.signed else "where it is positive"

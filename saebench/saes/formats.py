@@ -13,6 +13,9 @@ from saebench.saes.protocol import SparseCoder
 GROUP = "saebench.saes"
 """Entry-point group of loaders: each names a `Format`."""
 
+_DEPTH, _LOOK = 3, 300
+"""How many folders below, and how many of them, are looked at for SAEs to name in an error."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -102,12 +105,14 @@ def _nothing(path: Path, known: dict[str, Format]) -> UserError:
     return UserError(f"{path} holds no SAE in a known format. {found}Looked for: {wanted}. Found: {listed}.")
 
 
-def _nested(path: Path, known: dict[str, Format], depth: int = 3) -> list[Path]:
-    """Folders below, down to some depth, that hold a SAE each."""
+def _nested(path: Path, known: dict[str, Format]) -> list[Path]:
+    """Folders below that hold a SAE each, the nearest first, as far as a short look goes."""
     found: list[Path] = []
-    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        if any(kind.detect(folder) for kind in known.values()):
-            found.append(folder)
-        elif depth > 1:
-            found += _nested(folder, known, depth - 1)
+    level, seen = [path], 0
+    for _ in range(_DEPTH):
+        inside = [entry for folder in level for entry in sorted(folder.iterdir()) if entry.is_dir()]
+        level = []
+        for folder in inside[: _LOOK - seen]:
+            seen += 1
+            (found if any(kind.detect(folder) for kind in known.values()) else level).append(folder)
     return found

@@ -1,4 +1,4 @@
-"""Checkpoints that are no more than layers: Goodfire's and DeepSeek-R1's ReLU SAEs, Qwen Scope's TopK SAEs."""
+"""Checkpoints that are no more than layers: Goodfire's, DeepSeek-R1's, circuit-tracer's, Qwen Scope's."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ def marks_qwen(checkpoint: Checkpoint) -> bool:
     return turned and latents != width and "cfg.json" not in checkpoint.configs
 
 
+def marks_circuit(checkpoint: Checkpoint) -> bool:
+    """Whether encoder and decoder both lie latents by width, in a safetensors file with no `cfg.json`."""
+    names = set(checkpoint.shapes) - {"W_skip"}
+    if names != set(_PLAIN) or checkpoint.weights.suffix in PICKLED or "cfg.json" in checkpoint.configs:
+        return False
+    latents, width = checkpoint.shapes["b_enc"], checkpoint.shapes["b_dec"]
+    both = checkpoint.shapes["W_enc"] == checkpoint.shapes["W_dec"] == latents + width
+    return both and latents != width
+
+
 def build_goodfire(checkpoint: Checkpoint) -> Coder:
     """Coder: f = relu(W x + b), y = D f + c; the decoder's bias is not subtracted from x (Goodfire)."""
     return _relu(checkpoint, GOODFIRE)
@@ -85,6 +95,17 @@ def build_qwen(checkpoint: Checkpoint) -> Coder:
     return admit(coder, checkpoint.where)
 
 
+def build_circuit(checkpoint: Checkpoint) -> Coder:
+    """Coder of a layer of a set of transcoders: y = relu(W_enc x + b_enc) W_dec + b_dec (+ W_skip x)."""
+    names = {name: name for name in (*_PLAIN, *(["W_skip"] if checkpoint.has("W_skip") else []))}
+    weights = renamed(checkpoint.tensors(), names, checkpoint.where, transposed=("W_enc",))
+    layer = re.search(r"layer[_.]?(\d+)", checkpoint.weights.name)
+    ends = [f"blocks.{layer.group(1)}.{end}" if layer else "" for end in ("mlp.hook_in", "hook_mlp_out")]
+    skip = "skip_" if "W_skip" in names else ""
+    coder = ReLU(**weights, architecture=f"{skip}transcoder", hook_in=ends[0], hook_out=ends[1])
+    return admit(coder, checkpoint.where)
+
+
 def _relu(checkpoint: Checkpoint, names: dict[str, str]) -> Coder:
     weights = renamed(checkpoint.tensors(), names, checkpoint.where, transposed=_MATRICES)
     hook, facts = _belongs(checkpoint.weights.absolute().as_posix())
@@ -104,5 +125,8 @@ def _belongs(path: str) -> tuple[str, dict[str, Any]]:
 FORMATS = (
     by_contents("goodfire", "a .pt with encoder_linear and decoder_linear", marks_goodfire, build_goodfire),
     by_contents("linear_layers", "a .pt of encoder and decoder layers alone", marks_layers, build_layers),
+    by_contents(
+        "circuit_tracer", "layer_N.safetensors with W_enc and W_dec of latents by width", marks_circuit, build_circuit
+    ),
     by_contents("qwen_scope", "layerN.sae.pt with W_enc of latents by width", marks_qwen, build_qwen),
 )

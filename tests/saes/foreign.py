@@ -370,6 +370,19 @@ def layers(encoder: str, decoder: str, file: str) -> Any:
     return write
 
 
+def circuit(folder: Path) -> tuple[Path, Forward]:
+    folder.mkdir(parents=True, exist_ok=True)
+    t = {"W_enc": draw(F, D, seed=1), "W_dec": draw(F, D, seed=2), "b_enc": draw(F, seed=3), "b_dec": draw(D, seed=4),
+         "W_skip": draw(D, D, seed=5)}  # fmt: skip
+    save_file(t, folder / "layer_1.safetensors")
+
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        f = nn.linear(x, t["W_enc"], t["b_enc"]).relu()
+        return f, f @ t["W_dec"] + t["b_dec"] + x @ t["W_skip"].T
+
+    return folder / "layer_1.safetensors", forward
+
+
 def qwen(folder: Path) -> tuple[Path, Forward]:
     folder = folder / f"SAE-Res-Qwen3-1.7B-Base-W32K-L0_{K}"
     folder.mkdir(parents=True)
@@ -422,5 +435,6 @@ CASES = [
     Case("openai-relu", "openai", openai("ReLU"), NONE),
     Case("goodfire", "goodfire", layers("encoder_linear", "decoder_linear", "Llama-3.1-8B-Instruct-SAE-l1.pth"), POST),
     Case("deepseek_r1", "linear_layers", layers("encoder", "decoder", "DeepSeek-R1-Distill-Llama-8B-SAE-l1.pt"), POST),
+    Case("circuit_tracer", "circuit_tracer", circuit, ACROSS),
     Case("qwen_scope", "qwen_scope", qwen, POST),
 ]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from saebench.saes import Codes, load_sae
+from saebench.saes.dictionary_learning import CLASSES
 from saebench.saes.formats import formats
 from saebench.saes.hook_names import hook_of_module
 from tests.saes import foreign
@@ -56,8 +57,8 @@ def test_each_detector_takes_its_own_and_no_other(case: Case, tmp_path: Path) ->
     assert [kind.name for kind in formats().values() if kind.detect(path)] == [case.format]
 
 
-NAMELESS = [case for case in CASES if case.format not in ("language_model_saes", "qwen_scope")]
-"""`sae_weights` is SAELens' name too, and Qwen Scope's file name is its layer."""
+NAMELESS = [case for case in CASES if case.format not in ("language_model_saes", "qwen_scope", "circuit_tracer")]
+"""`sae_weights` is SAELens' name too, and the names of Qwen Scope's and circuit-tracer's files are layers."""
 
 
 @pytest.mark.parametrize("case", NAMELESS, ids=[case.name for case in NAMELESS])
@@ -126,3 +127,18 @@ def test_hook_follows_submodule_and_side(trainer: dict, buffer: dict, hooks: tup
 )
 def test_modules_by_our_names(module: str, side: str, hook: str) -> None:
     assert hook_of_module(module, side) == hook
+
+
+WORLD = {"topk-mid": "AutoEncoderTopK", "relu-mid": "AutoEncoder", "gated-mid": "GatedAutoEncoder"}
+
+
+@pytest.mark.parametrize(("name", "kind"), WORLD.items())
+def test_shipped_sae_saved_in_another_layout_is_the_same_sae(name: str, kind: str, tmp_path: Path) -> None:
+    """Same fingerprint, so the same rows and the same cache, whichever library wrote it."""
+    own = load_sae(f"world:{name}")
+    layout = CLASSES[kind]
+    stored = {theirs: getattr(own, ours).T if ours in layout.transposed else getattr(own, ours)
+              for ours, theirs in layout.names.items()}  # fmt: skip
+    sizes = {"activation_dim": own.d_in, "dict_size": own.d_sae, "k": getattr(own, "k", None)}
+    folder = foreign._dictionary(tmp_path, kind, stored, **sizes)
+    assert load_sae(folder).fingerprint == own.fingerprint
