@@ -83,7 +83,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A task without an answer, and why: `refused`, `timed out`, `budget`, `nonsense`, `failed: ...`."""
+    """A task without an answer, and why: `refused`, `timed out`, `budget`, `nonsense: ...`, `failed: ...`."""
 
     reason: str
 

@@ -19,6 +19,11 @@ def test_a_model_is_named_behind_the_kind() -> None:
     assert made.name == "openai:qwen2.5:7b" and made.settings.temperature == 0.3
 
 
+def test_the_judge_for_no_network_takes_its_own_settings() -> None:
+    assert judge("ngram").name == "ngram"
+    assert judge("ngram", depth=2).signature()["depth"] == 2
+
+
 @pytest.mark.parametrize(
     ("reference", "settings", "message"),
     [
@@ -28,6 +33,8 @@ def test_a_model_is_named_behind_the_kind() -> None:
         ("openai", {}, "needs a model"),
         ("openai:", {}, "needs a model"),
         ("ngram:5", {}, "no models"),
+        ("ngram", {"dept": 2}, "'dept'. Did you mean 'depth'"),
+        ("ngram", {"temperature": 2}, "Unknown setting of the judge 'temperature'"),
         ("openai:m", {"temprature": 1}, "'temprature'. Did you mean 'temperature'"),
         ("openai:m", {"api_key": "x"}, "Unknown setting of the judge 'api_key'"),
         ("openai:m", {"prompt": "saebnch"}, "Did you mean 'saebench'"),
