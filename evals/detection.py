@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from saebench.inputs import DrawnLatents
 
 STRATA = ("top", "mid", "low", "near_miss", "random")
+CAUTION = (
+    "Detectors of single tokens are the easiest to explain: on the world, an undertrained SAE and one with a frozen "
+    "decoder score higher than the trained one (n-gram judge). Read it beside lexicality and the null."
+)
 
 
-@metric(version=1, unit="balanced accuracy", better="higher", best=1.0, bounds=(0.0, 1.0), units="latents")
+@metric(
+    version=1, unit="balanced accuracy", better="higher", best=1.0, bounds=(0.0, 1.0), units="latents", caution=CAUTION
+)
 def detection(j: JudgedLatents, *, sampling: Sampling = SAMPLING) -> Sums:
     """How well a judge tells, from an explanation, the contexts in which a latent fires; chance is 0.5.
 

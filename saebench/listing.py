@@ -96,6 +96,8 @@ def _cost(metric: Metric) -> str:
         return "no pass: weights only"
     if "Losses" in names:
         return "shared pass, and one forward resumed from the hook for each SAE"
+    if "JudgedLatents" in names:
+        return "shared pass, and a judge's answers about latents (--judge; see run --dry-run)"
     if "QuestionRuns" in names:
         return "a pass over each of two texts and the questions, and one forward resumed for each SAE and setting"
     if "EntityCodes" in names:

@@ -93,7 +93,8 @@ class Contexts(Collector):
         )
         seat = table.seat[placed.windows][window]
         kept = (seat >= 0) & (slot < len(self.candidates))
-        self._pool.append((seat[kept], half[window[kept]], slot[kept], place[kept].astype(np.int16), value[kept]))
+        if kept.any():
+            self._pool.append((seat[kept], half[window[kept]], slot[kept], place[kept].astype(np.int16), value[kept]))
         self.tokens += tokens
 
     def _bar(self) -> None:
@@ -157,6 +158,15 @@ def reservoirs(s: Sampling) -> tuple[int, int, int]:
     return top, (s.weighted + top if s.weighted else 0), s.spread + top + s.weighted + 2 * s.stratum
 
 
+def room(s: Sampling, width: int) -> int:
+    """Bytes that the windows of one SAE's latents take."""
+    return min(width, 2 * s.latents or width) * _bytes(s)
+
+
+def _bytes(s: Sampling) -> int:
+    return 2 * sum(reservoirs(s)) * (4 * s.window + 16)
+
+
 def misses(s: Sampling) -> int:
     """Near misses held of each latent and half."""
     return max(s.stratum, s.silent // 2) if s.near else 0
@@ -164,8 +174,7 @@ def misses(s: Sampling) -> int:
 
 def candidates(s: Sampling, width: int, seed: int) -> np.ndarray:
     """Latents to collect of: twice as many as will be drawn, or all, the first by a hash of their numbers."""
-    each = 2 * sum(reservoirs(s)) * (4 * s.window + 16)
-    most = min(width, 2 * s.latents or width, max(1, ROOM // each))
+    most = min(width, 2 * s.latents or width, max(1, ROOM // _bytes(s)))
     return np.argsort(ranks(np.arange(width), seed), kind="stable")[:most]
 
 

@@ -50,8 +50,8 @@ class Windows:
 
     def __init__(self, corpus: Corpus, size: int, seed: int, pool: int) -> None:
         self.corpus, self.size = corpus, size
-        rows = np.repeat(np.arange(corpus.rows), corpus.lengths)
-        self.tokens = np.bincount(rows[corpus.valid], minlength=corpus.rows)
+        self.tokens, some = np.zeros(corpus.rows, dtype=np.int64), corpus.lengths > 0
+        self.tokens[some] = np.add.reduceat(corpus.valid, corpus.starts[:-1][some], dtype=np.int64)
         self.runs = -(-self.tokens // size)
         self.first = np.concatenate([[0], np.cumsum(self.runs)])
         self._row = np.repeat(np.arange(corpus.rows), self.runs)

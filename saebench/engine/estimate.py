@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from saebench.engine.contexts import room
 from saebench.engine.execute import token_budget
+from saebench.engine.judged import sampling
 from saebench.inputs import Losses
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ def memory_gb(cells: list[Cell]) -> float:
     if cells[0].corpus is None:
         return weights / 1e9
     budget = token_budget(model.device, saes)
+    collected = {(cell.sae, sampling(cell.metric)) for cell in cells}
+    contexts = sum(room(s, sae.d_sae) for sae, s in collected if s)
     logits = 12.0 * budget * model.vocab_size if any(saes.values()) else 0
-    return (weights + 12.0 * budget * max(sae.d_sae for sae in saes) + logits) / 1e9
+    return (weights + 12.0 * budget * max(sae.d_sae for sae in saes) + logits + contexts) / 1e9
 
 
 def _saes(cells: list[Cell]) -> dict:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
     from saebench.engine.rows import Cell
     from saebench.inputs import Sampling
-    from saebench.judges.protocol import Judge
 
 _STAND_INS = 8
 """Latents whose tasks are made up; the others cost as much."""
@@ -57,7 +56,7 @@ def known(cell: Cell) -> Sampling:
     return found
 
 
-def _estimate(judge: Judge | Any, cells: Sequence[Cell]) -> tuple[int, int, float | None]:
+def _estimate(judge: Any, cells: Sequence[Cell]) -> tuple[int, int, float | None]:
     """Calls, tokens and money for the cells of one SAE and sampling."""
     s, data = known(cells[0]), cells[0].data
     assert data is not None

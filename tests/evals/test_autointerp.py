@@ -82,6 +82,20 @@ def test_a_dense_latent_is_not_scored_down_for_being_dense(known: tuple[Results,
     assert any((one.accuracy or 0) < 0.7 for one in published.published()[len(LEXICAL) :])
 
 
+def test_trained_latents_are_easier_to_explain_than_untrained_and_random_ones() -> None:
+    """By more than the intervals; what an undertrained SAE's latents are is another matter (see the caution)."""
+    suite = {
+        "metric": [{name: {"latents": 120}} for name in ("detection", "fuzzing", "ngram_explainability")],
+        "data": {"text": {"source": "world", "tokens": 20_000}},
+        "references": {"null": "null:random-32", "baseline": None},
+    }
+    results = sb.evaluate(["world:topk-mid", "world:topk-mid-untrained"], suite, model=world_model())
+    for metric in ("detection", "fuzzing", "ngram_explainability"):
+        trained, *others = (row for row in results.rows if row.metric == metric and not row.slice)
+        assert trained.sae == "topk-mid" and len(others) == 2
+        assert all(trained.ci_low > other.ci_high for other in others), metric
+
+
 def test_latents_that_know_nothing_score_one_half() -> None:
     results, _ = _kept(Coins(100, 0.02))
     for metric in ("detection", "fuzzing", "detection_auroc"):
