@@ -140,5 +140,5 @@ def test_shipped_sae_saved_in_another_layout_is_the_same_sae(name: str, kind: st
     stored = {theirs: getattr(own, ours).T if ours in layout.transposed else getattr(own, ours)
               for ours, theirs in layout.names.items()}  # fmt: skip
     sizes = {"activation_dim": own.d_in, "dict_size": own.d_sae, "k": getattr(own, "k", None)}
-    folder = foreign._dictionary(tmp_path, kind, stored, **sizes)
+    folder = foreign.dictionary(tmp_path, kind, stored, **sizes)
     assert load_sae(folder).fingerprint == own.fingerprint

@@ -164,7 +164,7 @@ def test_itda_reads_as_many_atoms_as_its_configuration_says(skip: bool, tmp_path
 def test_adaptive_k_reads_its_probe_from_beside_and_refuses_without(tmp_path: Path) -> None:
     tensors = {"encoder.weight": weights()["W_enc"].T, "encoder.bias": draw(F, seed=3), "decoder.weight": ROWS.T,
                "b_dec": draw(D, seed=4)}  # fmt: skip
-    folder = foreign._dictionary(tmp_path, "AutoEncoderDynamicTopK", tensors, min_k=2, max_k=12, k=None)
+    folder = foreign.dictionary(tmp_path, "AutoEncoderDynamicTopK", tensors, min_k=2, max_k=12, k=None)
     refused(folder, "no probe.pt beside it")
     torch.save({"weights": draw(D, seed=6)[:, None], "bias": torch.tensor([4.0])}, folder / "probe.pt")
     coder, x = load_sae(folder), activations(30)
