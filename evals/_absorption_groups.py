@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saebench.metric import NotApplicable
@@ -67,11 +68,12 @@ def eligible(w: WordCodes, how: Recipe) -> list[Group]:
     if not found:
         best = _best(w, truths(w, how))
         raise NotApplicable(f"no group of words is told by a probe of the activation with F1 {how.min_probe_f1}{best}")
-    enough = [g for g in found if sum(g.hierarchy == other.hierarchy for other in found) >= how.min_groups]
+    count = Counter(g.hierarchy for g in found)
+    enough = [g for g in found if count[g.hierarchy] >= how.min_groups]
     if not enough:
         raise NotApplicable(
-            f"{len(found)} groups of words are told by a probe of the activation, and below {how.min_groups} of a "
-            f"hierarchy the reference reports nothing: min_groups says how many must be"
+            f"at most {max(count.values())} groups of a hierarchy are told by a probe of the activation, and below "
+            f"{how.min_groups} the reference reports nothing: min_groups says how many must be"
         )
     return enough
 

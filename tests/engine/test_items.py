@@ -260,6 +260,30 @@ def test_a_completion_is_the_greedy_one(model: Subject, sae: SparseCoder) -> Non
         facts.boundary[:] = True
 
 
+def test_prompts_run_on_the_same_kept_or_not_and_from_the_entity_or_whole(
+    model: Subject, sae: SparseCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All prompts kept; none, for want of memory; and a model that does not remember: the same logits and verdicts."""
+    data, facts = _facts(model)
+    prompt = torch.tensor([5, 0, 3, 3, 1, 2, 4])
+    value = torch.randn(7, model.d_model, generator=torch.Generator().manual_seed(1))
+    label = ["no" if i >= 3 else "yes" for i in prompt.tolist()]
+    found = []
+    for change in ("nothing", "memory", "past"):
+        if change == "memory":
+            monkeypatch.setattr("saebench.engine.resume.CACHE_BYTES", 0)
+        if change == "past":
+            monkeypatch.setattr(model, "remembers", lambda hook: False)
+        _run(model, sae, data, _spy("e", EntityCodes))
+        given = SEEN["e"].model
+        assert (given._resume._late, given._resume._kept is not None) == (change != "past", change == "nothing")
+        found.append((given.first(prompt, value), given.right, given.completes(prompt, given.y[prompt], label)))
+    for logits, right, said in found[1:]:
+        torch.testing.assert_close(logits, found[0][0], rtol=1e-4, atol=1e-4)
+        assert torch.equal(right, found[0][1]) and torch.equal(said, found[0][2])
+    assert torch.equal(found[0][2], found[0][1][prompt]) and 0 < int(found[0][1].sum()) < len(facts.rows)
+
+
 def _questions(model: Subject) -> Dataset:
     rows = _rows(10, seed=4)
     questions = Questions(

@@ -298,7 +298,7 @@ def test_the_preset_depends_on_decoder_norms_and_the_metric_does_not() -> None:
 
 
 def test_the_preset_reports_nothing_for_few_groups_and_counts_useless_main_latents() -> None:
-    with pytest.raises(NotApplicable, match="4 groups of words .* below 20"):
+    with pytest.raises(NotApplicable, match="at most 4 groups of a hierarchy .* below 20"):
         values(PUBLISHED[0], absorbing(0.3).given())
     case = Case()
     case.codes = np.abs(np.random.default_rng(0).normal(size=case.codes.shape))
