@@ -87,8 +87,8 @@ class Pool(Collector):
         order = np.argsort(document, kind="stable")
         document, latent, values = document[order], latent[order], values[order]
         keys = document.astype(np.int64) * self._width + latent
-        merged, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        if len(merged) < len(keys):
+        if not (np.diff(keys) > 0).all():  # a document that spans rows of several batches
+            merged, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
             joined = np.full(len(merged), -np.inf) if self.how == "max" else np.zeros(len(merged))
             (np.maximum if self.how == "max" else np.add).at(joined, inverse, values)
             document, latent, values = document[first], latent[first], joined
