@@ -50,14 +50,14 @@ def declared(
     groups: Mapping[str, GroupSpec],
     saes: Sequence[SparseCoder],
     failures: Iterable[Failure],
-    load: Callable[[Any], SparseCoder],
+    load: Callable[..., SparseCoder],
 ) -> list[SeedGroup]:
     """The groups as they were declared.
 
     Args:
         saes: All SAEs that are scored, the groups' members among them.
         failures: SAEs that could not be loaded; a group without one of its members says so.
-        load: Loads a checkpoint at initialisation.
+        load: Loads a checkpoint at initialisation; takes the seed of one that is drawn, another for each member.
 
     Raises:
         UserError: SAEs of different models, hooks or sizes in one group, or one SAE in two groups.
@@ -73,7 +73,8 @@ def declared(
             for ref, sae in loaded
             if sae is None
         ]
-        init = [load(ref) for ref, (_, sae) in zip(spec.init, loaded, strict=False) if sae is not None]
+        starts = enumerate(zip(spec.init, loaded, strict=False))
+        init = [load(ref, seed=place) for place, (ref, (_, sae)) in starts if sae is not None]
         check(name, [*members, *init])
         for sae in members:
             if owner.setdefault(sae.name, name) != name:

@@ -235,6 +235,17 @@ def test_value_at_initialisation(llama: nn.Module) -> None:
     assert without.status == "not_applicable" and "init" in without.reason
 
 
+def test_starts_that_are_drawn_differ_from_seed_to_seed() -> None:
+    """Where no checkpoint was kept, `null:untrained@REF` redraws each member, and the value is that of chance."""
+    saes = ["world:topk-mid", "world:topk-mid-seed1", "world:topk-mid-seed2"]
+    group = {"sae": saes, "init": [f"null:untrained@{sae}" for sae in saes]}
+    suite = {**SUITE, "metric": ["pw_mcc", "pw_mcc_init", "pw_mcc_null"]}
+    rows = sb.evaluate([], suite, model="world", groups={"g": group}).rows
+    value = {row.metric: row.value for row in rows if row.slice == "group"}
+    assert value["pw_mcc_init"] == pytest.approx(value["pw_mcc_null"], abs=0.01)
+    assert value["pw_mcc"] > value["pw_mcc_init"] + 0.2
+
+
 def test_a_group_is_found_from_metadata_and_the_row_says_so(llama: nn.Module) -> None:
     saes = []
     for seed, more in ((1, {}), (2, {}), (3, {"steps": 7})):
