@@ -9,6 +9,7 @@ import torch
 
 from saebench.engine.contexts import room
 from saebench.engine.execute import token_budget
+from saebench.engine.joint import Joint
 from saebench.engine.judged import sampling
 from saebench.inputs import Losses
 
@@ -21,15 +22,16 @@ _OVERHEAD = 2.0
 
 def minutes(cells: list[Cell]) -> float:
     """Estimated minutes of one pass on this machine, from a timed matrix product."""
-    model, corpus = cells[0].model, cells[0].corpus
-    if corpus is None:
+    model = cells[0].model
+    if cells[0].corpus is None:
         return sum(4.0 * c.sae.d_sae**2 * c.sae.d_out for c in cells) / _speed(model.device) / 60
     forward = 2.0 * _parameters(cells)
     per_token = forward
     for sae, spliced in _saes(cells).items():
         depth = model.site(sae.hook_out).layer / max(1, model.n_layers)
         per_token += 4.0 * sae.d_in * sae.d_sae + (forward * (1 - depth) if spliced else 0)
-    return _OVERHEAD * per_token * len(corpus.tokens) / _speed(model.device) / 60
+    tokens = len(Joint.of(cells).whole.corpus.tokens)
+    return _OVERHEAD * per_token * tokens / _speed(model.device) / 60
 
 
 def memory_gb(cells: list[Cell]) -> float:
