@@ -3,14 +3,19 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test test-gpu lint clean
+.PHONY: demo site test test-gpu lint clean
 
 demo: .venv/installed
 	$(BIN)/saebench run demo --out runs/demo
 	$(BIN)/saebench leaderboard build runs/demo --out runs/demo/board --board leaderboards/boards/world.yaml
 	@echo
 	@echo "board:  runs/demo/board/README.md"
+	@echo "site:   runs/demo/board/site/index.html"
 	@echo "figure: runs/demo/board/figures/world-blocks-1-hook_resid_post-loss_recovered-by-l0.png"
+
+# The board of the world and its site, from the rows in git: open leaderboards/world/site/index.html.
+site: .venv/installed
+	$(BIN)/saebench leaderboard build leaderboards/results/world --out leaderboards/world --board leaderboards/boards/world.yaml
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile

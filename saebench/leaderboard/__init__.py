@@ -10,5 +10,18 @@ from saebench.leaderboard.board import Board, Column, Filters, Pareto, load_boar
 from saebench.leaderboard.build import build
 from saebench.leaderboard.pareto import front, hypervolume, score_at
 from saebench.leaderboard.report import report
+from saebench.leaderboard.site import build_site
 
-__all__ = ["Board", "Column", "Filters", "Pareto", "build", "front", "hypervolume", "load_board", "report", "score_at"]
+__all__ = [
+    "Board",
+    "Column",
+    "Filters",
+    "Pareto",
+    "build",
+    "build_site",
+    "front",
+    "hypervolume",
+    "load_board",
+    "report",
+    "score_at",
+]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from importlib.metadata import version
 from typing import Any
 
+from saebench.leaderboard import citations
 from saebench.leaderboard.rows import WHOLE, values_of
 from saebench.leaderboard.site.content import Site
 from saebench.leaderboard.trust import trust_frame
@@ -54,28 +56,14 @@ def trust_csv(site: Site) -> str:
 
 
 def bibtex(site: Site) -> str:
-    """An entry for this board, and one for the software that scored it."""
-    from importlib.metadata import version
-
+    """An entry for this board, for the software that scored it, and for each paper that its metrics come from."""
     days = sorted({str(day)[:10] for day in site.frame["created"]} - {""}) if "created" in site.frame else []
-    year = days[-1][:4] if days else ""
     models = ", ".join(dict.fromkeys(section.model for section in site.sections))
     saes = sum(entry.line.role == "sae" for entry in site.entries)
     note = f"{saes} SAEs on {models}, {len(site.metric_pages)} metrics" + (f"; scored until {days[-1]}" if days else "")
-    return "\n".join([
-        "@misc{saebench-board,",
-        f"  title = {{{_tex(site.board.title)}}},",
-        f"  note = {{{_tex(note)}}},",
-        *([f"  year = {{{year}}},"] if year else []),
-        "}",
-        "",
-        "@software{saebench,",
-        "  title = {saebench: evaluation of sparse autoencoders on language models},",
-        f"  version = {{{version('saebench')}}},",
-        *([f"  year = {{{year}}},"] if year else []),
-        "}",
-        "",
-    ])  # fmt: skip
+    year = [f"  year = {{{days[-1][:4]}}},"] if days else []
+    lines = ["@misc{saebench-board,", f"  title = {{{_tex(site.board.title)}}},", f"  note = {{{_tex(note)}}},", *year]
+    return "\n".join([*lines, "}", "", citations.bibtex(site.metric_pages, [version("saebench")])])
 
 
 def _tex(text: str) -> str:
@@ -87,6 +75,4 @@ def _plain(value: Any, whole: bool) -> Any:
     """A cell as JSON has it."""
     if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if whole:
-        return int(value)
-    return value.item() if hasattr(value, "item") else value
+    return int(value) if whole else list(value) if isinstance(value, tuple) else value

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
+from saebench.leaderboard import citations
 from saebench.metric import Metric
 
 WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "closest to one is better",
@@ -22,6 +23,8 @@ class About:
         paragraphs: The rest of it: formula, what it is taken over.
         family: The docstring of its module, which its family shares.
         sources: The sentences of either that name a publication.
+        papers: The papers that it cites, each as text and address.
+        bibtex: The same as BibTeX.
         facts: Version, unit, bounds and so on, by name.
         caution: What to know before trusting it.
     """
@@ -30,6 +33,8 @@ class About:
     paragraphs: list[str]
     family: list[str]
     sources: list[str]
+    papers: list[tuple[str, str]]
+    bibtex: str
     facts: list[tuple[str, str]]
     caution: str
 
@@ -44,7 +49,19 @@ def about(name: str) -> About | None:
     module = sys.modules.get(getattr(metric.rows, "__module__", ""))
     family = inspect.cleandoc(module.__doc__ or "") if module else ""
     return About(metric.summary, _paragraphs(metric.doc)[1:], _paragraphs(family), _sources(f"{metric.doc} {family}"),
-                 _facts(metric), metric.caution)  # fmt: skip
+                 *_cited(name), _facts(metric), metric.caution)  # fmt: skip
+
+
+def _cited(name: str) -> tuple[list[tuple[str, str]], str]:
+    """The papers that a metric cites as text with an address, and as BibTeX."""
+    papers: list[tuple[str, str]] = []
+    for key in citations.keys_of(name):
+        entry = citations.entries()[key]
+        first, *others = str(entry["author"]).split(" and ")
+        who = first.split(",")[0] + (" et al." if others else "")
+        url = f"https://arxiv.org/abs/{entry['eprint']}" if "eprint" in entry else str(entry.get("url", ""))
+        papers.append((f"{who} {entry['year']}, {entry['title']}", url))
+    return papers, citations.bibtex([name]).partition("\n\n")[2].strip() if papers else ""
 
 
 def _paragraphs(doc: str) -> list[str]:

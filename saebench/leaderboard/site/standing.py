@@ -42,7 +42,7 @@ def standings(scores: Sequence[Score], level: float, pairing: Pairing | None = N
     if pairing is None:
         apart = apart_unpaired(scores, level)
         few = len(scores) <= MOST_LETTERED
-        pairs = set(map(tuple, np.argwhere(np.triu(apart)).tolist())) if few else set()
+        pairs = {(i, j) for i, j in np.argwhere(np.triu(apart)).tolist()} if few else set()
     else:
         pairs = differences(scores, level, pairing)
         apart = np.zeros((len(scores), len(scores)), dtype=bool)
