@@ -447,6 +447,32 @@ def export(rows: Path, form: str, out: Path) -> None:
     click.echo(f"{exported.rows} rows in {len(exported.files)} {form} files: {out}")
 
 
+@leaderboard.command()
+@click.argument("rows", type=click.Path(path_type=Path))
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--pull-request", is_flag=True, help="Offer the rows to a dataset that is someone else's.")
+@click.option("--private", is_flag=True, help="Make a new dataset private.")
+@click.option("--sums", is_flag=True, help="Keep the sums per unit, which paired tests need.")
+def push(rows: Path, repo: str, pull_request: bool, private: bool, sums: bool) -> None:
+    """Add rows to a dataset on the hub."""
+    from saebench.leaderboard.hub import push as push_rows
+
+    for path in push_rows(rows, repo, pull_request=pull_request, private=private, sums=sums):
+        click.echo(path)
+
+
+@leaderboard.command()
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that the rows are added to.")
+@click.option("--revision", help="Branch, tag or commit.")
+def pull(repo: str, out: Path, revision: str | None) -> None:
+    """Get the rows of a dataset on the hub."""
+    from saebench.leaderboard.hub import pull as pull_rows
+
+    results = pull_rows(repo, out, revision=revision)
+    click.echo(f"{len(results)} rows of {len(results.saes)} SAEs: {out}")
+
+
 @cli.command()
 @click.argument("rows", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.md and its figures, or the paper's.")

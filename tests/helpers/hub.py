@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ COMMIT = "c0ffee" * 6 + "abcd"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    repos: Mapping[str, Mapping[str, bytes]]
+    repos: dict[str, Any]
     asked: list[str]
 
     def do_HEAD(self) -> None:
@@ -25,6 +26,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
+
+    def do_POST(self) -> None:
+        """What a push asks: make a repository, how files are to be sent, and the commit with their contents."""
+        path = self.path.partition("?")[0].strip("/")
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append(path)
+        _, kind, owner, name, verb, *_ = [*path.split("/"), "", "", ""]
+        if path == "api/repos/create":
+            made = json.loads(content)
+            self.repos.setdefault(f"{made['type']}s/{made['organization']}/{made['name']}", {})
+            url = f"{huggingface_hub.constants.ENDPOINT}/{made['type']}s/{made['organization']}/{made['name']}"
+            self._send(200, json.dumps({"url": url}).encode(), {}, body=True)
+        elif f"{kind}/{owner}/{name}" not in self.repos:
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=True)
+        elif verb == "preupload":
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for f in json.loads(content)["files"]
+            ]
+            self._send(200, json.dumps({"files": files}).encode(), {}, body=True)
+        else:
+            for line in map(json.loads, content.splitlines()):
+                if line["key"] == "file":
+                    self.repos[f"{kind}/{owner}/{name}"][line["value"]["path"]] = b64decode(line["value"]["content"])
+            url = f"{huggingface_hub.constants.ENDPOINT}/{kind}/{owner}/{name}/commit/{COMMIT}"
+            done = {"commitUrl": url, "commitOid": COMMIT, "hookOutput": ""}
+            self._send(200, json.dumps(done).encode(), {}, body=True)
 
     def _answer(self, body: bool) -> None:
         path = self.path.partition("?")[0].strip("/")
