@@ -17,6 +17,7 @@ from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.files import read_tensors
 from saebench.saes.gate import admit
+from saebench.saes.hook_names import hooks_of_submodule
 from saebench.saes.saelens_config import whole
 
 _LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"}
@@ -59,6 +60,8 @@ CLASSES = {
 """Classes of the library by the name that `dict_class` gives. JumpReluAutoEncoder and AutoEncoderNew do not
 subtract the decoder's bias from their input; the two of them apart, all do."""
 
+_UNNAMED = "the configuration names a layer but no submodule: taken as the residual stream after it, as SAEBench does"
+
 _SIGNS = {
     "AutoEncoder": {"bias", "encoder.weight", "encoder.bias", "decoder.weight"},
     "GatedAutoEncoder": {"decoder_bias", "gate_bias", "mag_bias", "r_mag"},
@@ -85,8 +88,8 @@ def build(checkpoint: Checkpoint) -> Coder:
         UserError: Unknown class, a threshold that training never set, sizes or k that disagree.
     """
     trainer, where = _trainer(checkpoint), checkpoint.where
-    name = _class(trainer, checkpoint)
-    layout = CLASSES[name]
+    kind = _class(trainer, checkpoint)
+    layout = CLASSES[kind]
     tensors = checkpoint.tensors()
     weights = renamed(tensors, layout.names, where, transposed=layout.transposed, ignored=layout.ignored)
     d_in, latents = weights["W_enc"].shape
@@ -98,8 +101,11 @@ def build(checkpoint: Checkpoint) -> Coder:
     if layout.kind is AdaptiveTopK:
         fields |= _probe(trainer, checkpoint)
     if "threshold" in weights:
-        fields["threshold"] = _threshold(weights["threshold"], latents, name, where)
-    hook_in, hook_out, warnings = _hooks(trainer, checkpoint.configs.get("config.json", {}).get("buffer") or {})
+        fields["threshold"] = _threshold(weights["threshold"], latents, kind, where)
+    buffer = checkpoint.configs.get("config.json", {}).get("buffer") or {}
+    name = str(trainer.get("submodule_name") or "")
+    hook_in, hook_out = hooks_of_submodule(trainer.get("layer"), name, str(buffer.get("io") or "out"))
+    warnings = [_UNNAMED] if hook_in and not name else []
     coder = layout.kind(
         **fields, centred=layout.centred, architecture=layout.architecture, hook_in=hook_in, hook_out=hook_out,
         metadata=_facts(trainer, checkpoint, tensors, k), warnings=warnings,
@@ -165,27 +171,6 @@ def _threshold(threshold: Tensor, latents: int, name: str, where: str) -> Tensor
             )
         return threshold.reshape(1).expand(latents).contiguous()
     return threshold
-
-
-def _hooks(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> tuple[str, str, list[str]]:
-    """Input and output hook by layer, submodule and side; the library's own name for the submodule is free text."""
-    layer, name = trainer.get("layer"), str(trainer.get("submodule_name") or "")
-    if not isinstance(layer, int):
-        return "", "", []
-    side = str(buffer.get("io") or "out")
-    for part, before, after in (
-        ("resid_pre", "hook_resid_pre", "hook_resid_pre"), ("resid_mid", "hook_resid_mid", "hook_resid_mid"),
-        ("mlp", "mlp.hook_in", "hook_mlp_out"), ("att", "", "hook_attn_out"),
-        ("resid", "hook_resid_pre", "hook_resid_post"),
-    ):  # fmt: skip
-        if part in name:
-            ends = {"in": (before, before), "in_and_out": (before, after)}.get(side, (after, after))
-            hook_in, hook_out = (f"blocks.{layer}.{end}" if end else "" for end in ends)
-            return hook_in, hook_out, []
-    if name:
-        return "", "", []
-    hook = f"blocks.{layer}.hook_resid_post"
-    return hook, hook, [f"the configuration names layer {layer} but no submodule: taken as {hook}, as SAEBench does"]
 
 
 def _facts(trainer: Mapping[str, Any], checkpoint: Checkpoint, tensors: Mapping[str, Tensor], k: Any) -> dict[str, Any]:

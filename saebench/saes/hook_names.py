@@ -53,3 +53,33 @@ def hook_of_module(name: str, side: str = "output") -> str:
     before, after = _PARTS.get(found.group(2) or "", (None, None))
     kind = before if side == "input" else after
     return f"blocks.{found.group(1)}.{kind}" if kind else ""
+
+
+_SUBMODULES = (
+    ("resid_pre", "hook_resid_pre", "hook_resid_pre"),
+    ("resid_mid", "hook_resid_mid", "hook_resid_mid"),
+    ("mlp", "mlp.hook_in", "hook_mlp_out"),
+    ("att", "", "hook_attn_out"),
+    ("resid", "hook_resid_pre", "hook_resid_post"),
+    ("", "hook_resid_pre", "hook_resid_post"),
+)
+"""Parts of dictionary_learning's free-text names, with the hooks before and after; the last is of no name at all."""
+
+
+def hooks_of_submodule(layer: object, name: str, side: str) -> tuple[str, str]:
+    """Input and output hook of a submodule as dictionary_learning names it; nothing where the name is not understood.
+
+    Args:
+        layer: Number of the block.
+        name: What the run called the submodule, such as `resid_post_layer_3`, or nothing.
+        side: Activations trained on: `out`, `in`, or `in_and_out` of the submodule.
+
+    >>> hooks_of_submodule(3, "mlp_layer_3", "in_and_out")
+    ('blocks.3.mlp.hook_in', 'blocks.3.hook_mlp_out')
+    """
+    found = next((ends for part, *ends in _SUBMODULES if (part in name if part else not name)), None)
+    if not isinstance(layer, int) or found is None:
+        return "", ""
+    before, after = found
+    hook_in, hook_out = {"in": (before, before), "in_and_out": (before, after)}.get(side, (after, after))
+    return (f"blocks.{layer}.{hook_in}" if hook_in else ""), (f"blocks.{layer}.{hook_out}" if hook_out else "")

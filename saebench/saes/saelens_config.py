@@ -90,4 +90,5 @@ def not_supported(architecture: str, where: str) -> UserError:
             f"{where}: a temporal SAE encodes a token from the tokens before it, which is not supported yet. "
             f"Supported: {', '.join(CLASSES)}, matching_pursuit."
         )
-    return unknown(f"architecture in {where}:", architecture, [*CLASSES, "matching_pursuit"])
+    known = unknown(f"architecture in {where}:", architecture, [*CLASSES, "matching_pursuit"])
+    return UserError(f"{known} For one of your own, register a loader, or pass an object (docs/formats.md).")
