@@ -538,6 +538,18 @@ def fetch(suite: str, sae: tuple[str, ...], model: str | None, dry_run: bool) ->
 
 
 @cli.command()
+@click.option("--out", type=click.Path(path_type=Path), default="docs/metrics", show_default=True)
+def docs(out: Path) -> None:
+    """Write a page for each metric from its docstring."""
+    from saebench.pages import write_pages
+
+    changed = write_pages(out)
+    for path in changed:
+        click.echo(path)
+    click.echo(f"{len(changed)} pages changed")
+
+
+@cli.command()
 def doctor() -> None:
     """Check versions, devices, plug-ins and the shipped world."""
     from saebench.doctor import examine

@@ -73,8 +73,14 @@ def _models() -> tuple[list[str], list[list[str]]]:
 
 
 def _metric(metric: Metric) -> str:
+    lines = [f"{name:14} {value}" for name, value in metric_facts(metric).items()]
+    return "\n".join([metric.name, "", metric.doc, "", *lines])
+
+
+def metric_facts(metric: Metric) -> dict[str, Any]:
+    """What a metric declares, in the words of `saebench show`."""
     low, high = ("open" if bound is None else f"{bound:g}" for bound in metric.bounds)
-    facts = {
+    return {
         "version": metric.version,
         "unit": metric.unit,
         "better": _ARROWS[metric.better] or "a description, not a score",
@@ -87,7 +93,6 @@ def _metric(metric: Metric) -> str:
         "signature": metric.signature,
         **({"caution": metric.caution} if metric.caution else {}),
     }
-    return "\n".join([metric.name, "", metric.doc, "", *(f"{name:14} {value}" for name, value in facts.items())])
 
 
 def _cost(metric: Metric) -> str:
