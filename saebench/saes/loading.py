@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,12 @@ from saebench.saes.recipes import DERIVED, Recipe, parse
 
 SCHEMES = ("world", "saelens", "hf", "baseline", "null", "prefix")
 """What may stand before the colon of a reference."""
+
+_GENERIC = ("sae_weights", "ae", "sae", "params", "final", "pruned", "weights", "model", "saebench")
+"""Names of files that are the same for every SAE."""
+
+_SAYS_LITTLE = re.compile(r"average_l0_\d+|trainer_\d+|width_\w+|canonical")
+"""Names of folders that recur below others."""
 
 
 def load_sae(
@@ -222,7 +229,19 @@ def _label(coder: Any, **labels: Any) -> Any:
 
 
 def _short(scheme: str, rest: str) -> str:
+    """A name from the path: the folder's, those above it where it says little, and the file's where it says more."""
     if scheme != "path":
         return rest
     path = Path(rest).expanduser().resolve()
-    return path.parent.name if path.is_file() else path.name
+    parts = []
+    if path.is_file():
+        stem = path.name.partition(".")[0]
+        parts = [] if stem in _GENERIC else [stem]
+        path = path.parent
+    if path.name == "checkpoints":
+        path = path.parent
+    parts.insert(0, path.name)
+    while _SAYS_LITTLE.fullmatch(path.name) and path.parent.name:
+        path = path.parent
+        parts.insert(0, path.name)
+    return "-".join(parts)

@@ -115,6 +115,8 @@ def _file(path: Path) -> Path | None:
 
 def _weights(file: Path, path: Path, told: Description) -> Path:
     if told.weights:
+        if path.is_file() and path.name not in (NAME, told.weights):
+            raise UserError(f"{file} describes {told.weights}, not {path.name}: give each SAE a folder of its own.")
         if not (file.parent / told.weights).is_file():
             raise UserError(f"{file}: weights is {told.weights!r}, but there is no such file beside it.")
         return file.parent / told.weights

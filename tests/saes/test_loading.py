@@ -81,6 +81,17 @@ def test_names_come_from_the_path_or_the_argument(tmp_path: Path) -> None:
     assert load_sae(str(folder), name="mine").name == "mine"
 
 
+def test_names_tell_apart_what_lies_in_folders_and_files_that_recur(tmp_path: Path) -> None:
+    from tests.saes import foreign
+
+    gemma, _ = foreign.gemma("res")(tmp_path)
+    assert load_sae(gemma).name == "layer_1-width_16k-average_l0_7"
+    qwen, _ = foreign.qwen(tmp_path)
+    assert load_sae(qwen).name == f"{qwen.parent.name}-layer1"
+    trained, _ = foreign.auto_encoder(tmp_path)
+    assert load_sae(trained).name == load_sae(trained / "ae.pt").name == "resid_post_layer_1-trainer_0"
+
+
 def test_hooks_of_a_transcoder(tmp_path: Path) -> None:
     folder = write(tmp_path, "transcoder")
     assert (load_sae(folder).hook_in, load_sae(folder).hook_out) == (HOOK, OUT)

@@ -246,3 +246,8 @@ def test_description_that_is_no_yaml_or_names_no_file(tmp_path: Path) -> None:
     refused(tmp_path, "must hold keys")
     (tmp_path / "saebench.yaml").write_text("a: [")
     refused(tmp_path, "is not YAML")
+    save_file(BASIC, tmp_path / "a.safetensors")
+    save_file(BASIC, tmp_path / "b.safetensors")
+    (tmp_path / "saebench.yaml").write_text("architecture: standard\nsubtract_b_dec: true\nweights: a.safetensors")
+    assert load_sae(tmp_path, hook=HOOK).d_sae == F and load_sae(tmp_path / "a.safetensors", hook=HOOK).d_sae == F
+    refused(tmp_path / "b.safetensors", "describes a.safetensors, not b.safetensors")
