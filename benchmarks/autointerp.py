@@ -66,7 +66,10 @@ def main() -> None:
     if options.memory_of:
         _memory_child(options.memory_of)
         return
-    lines = ["| what | measured | goal |", "|---|---|---|", *_passes(options), *_memory(options), *_judge(options)]
+    parts = {"passes": _passes, "memory": _memory, "judge": _judge}
+    lines = ["| what | measured | goal |", "|---|---|---|"]
+    for name in options.only or parts:
+        lines += parts[name](options)
     head = f"{options.tokens:,} tokens, {options.threads} threads, torch {torch.__version__}"
     text = f"{head}\n\n" + "\n".join(lines) + "\n"
     sys.stdout.write(text)
@@ -80,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--latents", type=int, default=1000, help="latents of a shipped SAE that the judge is timed on")
+    parser.add_argument("--only", nargs="*", choices=["passes", "memory", "judge"], help="leave out the rest")
     parser.add_argument("--out")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

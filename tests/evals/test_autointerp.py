@@ -21,7 +21,7 @@ from saebench.results import Results
 from tests.helpers.hand_coders import Coins, WordDetectors, words, world_model
 from tests.helpers.toys import HOOK, ToySAE, tiny_llama, token_rows
 
-LEXICAL = ("sentiment=positive", "pos=symbol", "first_letter=U", "pos=adverb")
+LEXICAL = ("pos=symbol", "first_letter=U", "pos=adverb")
 DENSE = ("pos=letter", "first_letter=I")
 ALL = {"latents": 0}
 NONE: dict[str, Any] = {"null": None, "baseline": None}
@@ -38,7 +38,7 @@ def _kept(sae: Any, **more: Any) -> tuple[Results, list[DrawnLatents]]:
     names = ("detection", "fuzzing", "detection_auroc", "detection@saebench", "ngram_explainability", "sensitivity")
     suite = {
         "metric": [{name: ALL} for name in names],
-        "data": {"text": {"source": "world", "tokens": 15_000}},
+        "data": {"text": {"source": "world", "tokens": 20_000}},
         "references": NONE,
     }
     made: list[DrawnLatents] = []
@@ -97,7 +97,7 @@ def test_trained_latents_are_easier_to_explain_than_untrained_and_random_ones() 
 
 
 def test_latents_that_know_nothing_score_one_half() -> None:
-    results, _ = _kept(Coins(100, 0.02))
+    results, _ = _kept(Coins(80, 0.02))
     for metric in ("detection", "fuzzing", "detection_auroc"):
         row = _value(results, metric)
         assert row.value == pytest.approx(0.5, abs=3 * row.stderr) and row.stderr < 0.02
