@@ -95,6 +95,7 @@ DEFAULT_COLUMNS = tuple(
         "l0", "loss_recovered", "ce_delta", "explained_variance", "cosine_similarity", "dead_fraction",
         "sparse_probing", "sparse_probing_last_token", "mean_absorption_fraction", "absorption_main_f1", "scr", "tpp",
         "ravel_disentanglement", "ravel_cause", "unlearning_held_out",
+        "gt_mcc", "gt_coverage", "feature_splits", "true_absorption", "true_hedging",
     )
 )  # fmt: skip
 DEFAULT_PARETO = tuple(Pareto(y=Column(metric=name)) for name in ("loss_recovered", "explained_variance", "ce_delta"))
