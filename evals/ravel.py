@@ -70,7 +70,8 @@ def ravel_skyline(e: EntityCodes, *, search: Search = SEARCH, dims: int = 0) -> 
     """Disentanglement of a subspace learned on the raw activation: about what a perfect dictionary could reach.
 
     As `ravel_disentanglement`, with y_base + (y_source - y_base) Q Q' for an orthonormal Q `[d_out, dims]` learned
-    on the same pairs; the same for every SAE at a hook. Geiger et al. 2024, distributed alignment search.
+    on the same pairs; the same for every SAE at a hook. What it lacks of 1 is mostly what does not carry over from the
+    fitting entities to others: values that few of them have. Geiger et al. 2024, distributed alignment search.
 
     Args:
         search: How the subspace is learned.
