@@ -21,8 +21,8 @@ NOTE = "<!-- Made by `saebench docs` from the metric's docstring: edit that, not
 
 
 def pages() -> dict[str, str]:
-    """The pages of all installed metrics by file name, and `README.md`, which lists them."""
-    metrics = registry.metrics()
+    """The pages of the metrics that come with saebench, by file name, and `README.md`, which lists them."""
+    metrics = registry.shipped()
     suites = _suites()
     found = {file_name(name): metric_page(metric, suites.get(name, [])) for name, metric in metrics.items()}
     return {"README.md": _index(metrics), **found}

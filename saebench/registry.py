@@ -30,6 +30,12 @@ def metrics() -> dict[str, Metric]:
     return {**_installed(), **_included}
 
 
+def shipped() -> dict[str, Metric]:
+    """The metrics that come with saebench, without plug-ins and included files."""
+    points = [p for p in importlib.metadata.entry_points(group=GROUP) if p.value.startswith("saebench.")]
+    return {name: metric for point in points for name, metric in _of_entry_point(point).items()}
+
+
 def get(name: str) -> Metric:
     """The metric of that name.
 
