@@ -238,8 +238,8 @@ def test_the_page_of_a_sae(tmp_path: Path) -> None:
 
 def test_the_page_of_a_sae_draws_its_density(site: Path) -> None:
     page = (site / "saes/topk-l0_25.html").read_text(encoding="utf-8")
-    bars = [page.index(f">10^−{i}<") for i in (10, 3, 2, 1)]
-    assert bars == sorted(bars) and 'aria-label="10^−10: 0.100; 10^−3: 0.300; 10^−2: 0.500; 10^−1: 0.100"' in page
+    bars = [page.index(f">10⁻{i}<") for i in ("¹⁰", "³", "²", "¹")]
+    assert bars == sorted(bars) and 'aria-label="10⁻¹⁰: 0.100; 10⁻³: 0.300; 10⁻²: 0.500; 10⁻¹: 0.100"' in page
 
 
 def test_the_page_of_a_metric(site: Path) -> None:

@@ -13,6 +13,7 @@ from saebench.leaderboard.rows import Score
 from saebench.leaderboard.sections import Head
 from saebench.leaderboard.site.content import Entry, Site
 from saebench.leaderboard.site.marks import MARKS
+from saebench.leaderboard.site.metric_facts import best_of
 from saebench.leaderboard.style import looks
 
 REFERENCE_DIGITS = 5
@@ -69,7 +70,7 @@ def _column(site: Site, head: Head) -> dict[str, Any]:
         "key": head.key, "metric": head.column.metric, "page": site.metric_pages[head.column.metric],
         "label": head.label, "better": head.better, "unit": head.unit, "version": head.version,
         "digits": head.column.digits, "shown": head.key in site.shown, "tip": known.summary if known else "",
-        "top": known.best if known else None,
+        "top": best_of(head.column.metric),
         "doubts": {str(i): list(said) for i, said in doubts.items() if said},
         "v": _bytes([s.value if s else math.nan for s in numbers], "<f8"),
         "e": _bytes([s.stderr if s else math.nan for s in numbers], "<f4"),

@@ -8,31 +8,39 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from saebench.leaderboard.scales import spans_a_decade
+from saebench.leaderboard.scales import Scale, scale_of
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of an axis from 0 to 1, in logarithms where the values range over a decade."""
+    """A stretch of an axis from 0 to 1, on the scale that the figures give the same values."""
 
     low: float
     high: float
-    log: bool
+    scale: Scale
 
     def place(self, value: float) -> float:
         """Where the value lies, from 0 to 1, held inside."""
-        if self.log and value <= 0:
-            return 0.0
-        a, b, v = (math.log10(x) if self.log else x for x in (self.low, self.high, value))
+        if not self.scale.holds(value):
+            return 0.0 if self.scale.kind == "log" else 1.0
+        a, b, v = (self.scale.place(x) for x in (self.low, self.high, value))
         return min(max((v - a) / (b - a), 0.0), 1.0)
 
 
-def span_of(values: Sequence[float]) -> Span | None:
-    """The stretch that holds all the finite values, None where they do not differ."""
+def span_of(values: Sequence[float], better: str, best: float | None) -> Span | None:
+    """The stretch that holds all the finite values, None where they do not differ.
+
+    Args:
+        values: Values of a column.
+        better: The metric's direction.
+        best: The perfect value, if the metric has one.
+    """
     known = [value for value in values if math.isfinite(value)]
-    if not known or min(known) == max(known):
+    if not known:
         return None
-    return Span(min(known), max(known), spans_a_decade(known))
+    scale = scale_of(known, better, best)
+    inside = [value for value in known if scale.holds(value)]
+    return Span(min(inside), max(inside), scale) if min(inside) < max(inside) else None
 
 
 def strip(

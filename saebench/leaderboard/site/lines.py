@@ -72,7 +72,7 @@ def number(value: float, digits: int | None) -> str:
     if value is None or not math.isfinite(value):
         return ""
     text = f"{value:.4g}" if digits is None or digits > 7 else f"{value:.{digits}f}"
-    return text.replace("-", "−", 1) if text.startswith("-") else text
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def short(group: str) -> str:

@@ -64,6 +64,14 @@ def _cited(name: str) -> tuple[list[tuple[str, str]], str]:
     return papers, citations.bibtex([name]).partition("\n\n")[2].strip() if papers else ""
 
 
+def best_of(name: str) -> float | None:
+    """What a perfect SAE scores, None where the metric has no such value or is not installed here."""
+    from saebench import registry
+
+    metric = registry.metrics().get(name)
+    return metric.best if metric else None
+
+
 def _paragraphs(doc: str) -> list[str]:
     return [part.strip("\n") for part in re.split(r"\n\s*\n", doc) if part.strip()]
 
@@ -82,7 +90,7 @@ def _facts(metric: Metric) -> list[tuple[str, str]]:
         "unit": metric.unit,
         "direction": WAYS[metric.better],
         "a perfect SAE scores": "" if metric.best is None else f"{metric.best:g}",
-        "bounds": f"{low} to {high}",
+        "bounds": "none" if low == high == "open" else f"{low} to {high}",
         "interval over": metric.units if metric.units != "none" else "nothing: no data, no interval",
         "inputs": ", ".join(kind.__name__ for kind in metric.inputs.values()),
         "settings by default": settings,

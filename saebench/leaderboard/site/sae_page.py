@@ -14,9 +14,11 @@ from markupsafe import Markup
 from saebench.leaderboard.site.content import Entry, Record, Site
 from saebench.leaderboard.site.drawings import Span, histogram, span_of
 from saebench.leaderboard.site.lines import ScoreLine, score_line
+from saebench.leaderboard.site.metric_facts import best_of
 from saebench.leaderboard.site.reproduce import commands, provenance
 
 HISTOGRAM = "density_histogram"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MOST_TOPS = 3
 """Slices of a metric that stand among the scores; those of one with more only below."""
 
@@ -72,13 +74,15 @@ def column_spans(site: Site) -> dict[tuple[int, str], Span | None]:
     for i, section in enumerate(site.sections):
         for head in section.heads:
             scores = [line.scores[head.key] for line in section.lines if head.key in line.scores]
-            found[i, head.key] = span_of([score.value for score in scores if score.known])
+            values = [score.value for score in scores if score.known]
+            found[i, head.key] = span_of(values, head.better, best_of(head.column.metric))
     return found
 
 
 def _drill(site: Site, metric: str, records: Sequence[Record]) -> Drill:
     page = site.metric_pages[metric]
-    span = span_of([value for r in records for value in (r["value"], r["null"], r["baseline"])])
+    values = [value for r in records for value in (r["value"], r["null"], r["baseline"])]
+    span = span_of(values, records[0]["better"], best_of(metric))
     return Drill(metric, page, [score_line(r["slice"], page, r, span, None) for r in records])
 
 
@@ -86,7 +90,7 @@ def _histogram(records: Sequence[Record]) -> Markup:
     """Share of the latents by how often they fire, rarest first."""
     bins = [r for r in records if r["metric"] == HISTOGRAM and r["slice"].startswith("log10=")]
     bins = sorted((r for r in bins if math.isfinite(r["value"])), key=lambda r: float(r["slice"][6:]))
-    return histogram([f"10^{r['slice'][6:]}".replace("-", "−") for r in bins], [r["value"] for r in bins])
+    return histogram(["10" + r["slice"][6:].translate(RAISED) for r in bins], [r["value"] for r in bins])
 
 
 def _warnings(records: Sequence[Record], rows: Sequence[Any]) -> list[str]:

@@ -26,7 +26,9 @@
   function strip(column, who) {
     const [low, high] = range(column, saes.section[who[0].i]);
     if (!(high > low)) return "";
-    const log = low > 0 && high >= 10 * low, scale = (v) => (log ? Math.log10(Math.max(v, low)) : v);
+    const decade = (a, b) => a > 0 && b >= 10 * a, { top, better } = column;
+    const gap = better === "higher" && top !== null && decade(top - high, top - low);
+    const scale = better === "lower" && decade(low, high) ? (v) => Math.log10(Math.max(v, low)) : gap ? (v) => -Math.log10(Math.max(top - v, top - high)) : (v) => v;
     const x = (v) => (4 + 152 * Math.min(Math.max((scale(v) - scale(low)) / (scale(high) - scale(low)), 0), 1)).toFixed(1);
     const nul = at(column.null, who[0].i), base = at(column.base, who[0].i);
     const refs = (nul === null ? "" : `<path class="nul" d="M${x(nul) - 3} 4l6 6m0-6l-6 6"/>`) + (base === null ? "" : `<path class="bas" d="M${x(base)} 3v8m-4-4h8"/>`);
