@@ -127,6 +127,10 @@ def test_rows_say_where_they_come_from(tmp_path: Path) -> None:
     assert kl.versions == {"sae-bench commit": "x", "sae-lens": "6.1.0"}
     assert kl.source["file"] == "core/some-release/blocks.5.hook_resid_post__trainer_2_eval_results.json"
     assert ("l0", "") in rows, "alike on both sides"
+    assert set(kl.settings) == {
+        "batch_size_prompts", "n_eval_reconstruction_batches", "n_eval_sparsity_variance_batches",
+        "exclude_special_tokens_from_reconstruction",
+    }  # fmt: skip
     assert ("sparse_probing@saebench-legacy", "k=5/fancyzhx/ag_news") in rows
 
 

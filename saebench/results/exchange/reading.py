@@ -27,6 +27,9 @@ ENVELOPE = (
 )  # fmt: skip
 OWN = "made_by_saebench_rows"
 """Key of `eval_result_unstructured` under which a file that we wrote carries its rows."""
+_NO_EFFECT = ("verbose", "results_path", "model_cache_path", "artifact_dir", "force_dataset_recompute", "save_metrics",
+              "sae_batch_size", "lower_vram_usage")  # fmt: skip
+"""Keys of `eval_config` that no number depends on, as `compute_*` of core, which the suite's own command ignores."""
 _KEPT_APART = ("model_name", "llm_dtype", "random_seed", "dataset", "dataset_name", "context_size", "context_length")
 
 
@@ -194,7 +197,7 @@ class _File:
             "d_sae": width if isinstance(width, int) else None,
             "model": str(config.get("model_name") or self._of_sae("model_name") or ""),
             "hook_in": hook, "hook_out": hook, "corpus": str(config.get(self.of.corpus, self.of.corpus)),
-            "settings": {k: _short(v) for k, v in config.items() if k not in _KEPT_APART},
+            "settings": {k: _short(v) for k, v in config.items() if _matters(k)},
             "suite": TOOL, "seed": seed if isinstance(seed, int) else None,
             "dtype": str(config.get("llm_dtype") or ""), "context": context if isinstance(context, int) else None,
             "created": self._created(), "versions": self._versions(),
@@ -230,6 +233,11 @@ def _whole(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         counts.setdefault(row.signature, set()).add(row.slice)
     return [replace(row, slices_total=len(counts[row.signature])) for row in rows]
+
+
+def _matters(key: str) -> bool:
+    """Whether a key of `eval_config` is a setting that tells numbers apart, and has no column of its own."""
+    return key not in (*_KEPT_APART, *_NO_EFFECT) and not key.startswith("compute_")
 
 
 def _short(value: Any) -> Any:
