@@ -77,6 +77,17 @@ def test_rows_are_picked_and_joined(llama_case: Case) -> None:
         torch.testing.assert_close(got[row, : len(expected)], expected, rtol=0.0, atol=1e-5 * float(whole.abs().max()))
 
 
+def test_rows_that_start_at_once_have_no_past(case: Case) -> None:
+    hook = "blocks.1.hook_resid_post"
+    tokens = token_rows(3, 12)
+    run = case.subject.remember(tokens, hook)
+    late = run.after(torch.zeros(3, dtype=torch.long))
+    assert late.past is not None and late.past.valid.shape == (3, 0)
+    assert run.final is not None
+    again = case.subject.resume(late, hook, late.acts[hook])
+    torch.testing.assert_close(again, run.final, rtol=0.0, atol=1e-5 * float(run.final.abs().max()))
+
+
 def test_gradients_reach_the_edit_and_nothing_else(llama_case: Case) -> None:
     subject, hook = llama_case.subject, "blocks.1.hook_resid_post"
     late = subject.remember(token_rows(3, 12), hook).after(torch.tensor([4, 6, 2]))
