@@ -153,8 +153,7 @@ def _inputs(tmp_path: Path, sae: str) -> dict[str, str]:
 def test_the_steps_exit_as_the_sae_deserves(
     place: Path, tmp_path: Path, shim: Path, sae: str, code: int, told: str
 ) -> None:
-    command = Path(sys.executable).parent if sae == "worse" else shim
-    exit_code, outputs, summary = _run(place, tmp_path, command, **_inputs(tmp_path, sae))
+    exit_code, outputs, summary = _run(place, tmp_path, shim, **_inputs(tmp_path, sae))
     assert (exit_code, outputs["exit-code"]) == (code, str(code))
     assert summary.splitlines()[0] == told
     assert summary == (tmp_path / "out" / "comment.md").read_text()

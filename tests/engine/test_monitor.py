@@ -41,7 +41,7 @@ def values(results: sb.Results) -> dict[str, tuple[float | None, float | None]]:
 @pytest.mark.parametrize("room", [0, 2**30])
 def test_every_score_is_what_evaluate_gives(model: Any, ids: torch.Tensor, room: int) -> None:
     monitor = watch(model, ids, room=room)
-    for step, seed in ((10, 1), (20, 2), (30, 3)):
+    for step, seed in ((10, 1), (20, 2)):
         sae = ToySAE(seed=seed)
         fresh = sb.evaluate([sae], SUITE, model=model, data={"text": ids}, hook=HOOK)
         assert values(monitor.score(step, sae)) == values(fresh)
