@@ -24,7 +24,7 @@ def acts() -> dict[str, tuple[Tensor, Tensor]]:
     model = load_model("world")
     residual, mlp_in, mlp_out = (f"blocks.1.{hook}" for hook in ("hook_resid_post", "mlp.hook_in", "hook_mlp_out"))
     return {
-        end: probe_batch(model, hook, end, tokens=1500)[:2] for hook, end in ((residual, residual), (mlp_in, mlp_out))
+        end: probe_batch(model, hook, end, tokens=800)[:2] for hook, end in ((residual, residual), (mlp_in, mlp_out))
     }
 
 
