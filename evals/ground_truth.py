@@ -31,7 +31,10 @@ def gt_mcc(t: TrueDictionary) -> Sums:
 
 @metric(version=1, unit="cosine", better="none", bounds=(0.0, 1.0), units="none")
 def gt_mcc_null(t: TrueDictionary) -> Sums:
-    """What random dictionaries of the same shapes score in gt_mcc."""
+    """What random dictionaries of the same shapes score in gt_mcc.
+
+    The same matching of directions drawn evenly from the sphere, n and d_sae of them.
+    """
     import torch
 
     return Sums(cosine=torch.tensor([t.match.null]), of=1)

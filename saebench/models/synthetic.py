@@ -38,7 +38,7 @@ class SyntheticSubject(Subject):
         self, truth: Synthetic, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__(None)
-        self.truth = truth
+        self.truth = self._truth = truth
         self.name = truth.recipe.name
         self.d_model = truth.recipe.d
         self.vocab_size = truth.recipe.samples
@@ -47,8 +47,8 @@ class SyntheticSubject(Subject):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the recipe and of the directions it gives."""
-        state = hashlib.blake2b(f"{VERSION}|{self.truth.recipe}".encode(), digest_size=8)
-        state.update(self.truth.directions.tobytes())
+        state = hashlib.blake2b(f"{VERSION}|{self._truth.recipe}".encode(), digest_size=8)
+        state.update(self._truth.directions.tobytes())
         return state.hexdigest()
 
     @property
@@ -73,7 +73,7 @@ class SyntheticSubject(Subject):
     def forward(self, tokens: Tensor, hooks: Sequence[str] = (), *, final: bool = True) -> Run:
         """The activations of the draws, and never a final state."""
         tokens = self._checked(tokens)
-        made = self.truth.draw(tokens.flatten().cpu().numpy()).activations
+        made = self._truth.draw(tokens.flatten().cpu().numpy()).activations
         acts = torch.from_numpy(made).to(self.device, self.dtype).view(*tokens.shape, self.d_model)
         return Run(tokens, dict.fromkeys(hooks, acts), None)
 

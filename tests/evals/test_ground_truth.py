@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.optimize import linear_sum_assignment
 
 import saebench as sb
+from saebench.cli import main
 from saebench.data.synthetic import Synthetic, recipe
 from saebench.saes.ideal import Ideal
 from tests.helpers.toys import ToySAE
@@ -129,6 +133,58 @@ def test_on_a_language_model_the_truth_is_not_known() -> None:
     suite = {"name": "t", "metric": ["gt_mcc", "true_absorption"], "references": {"null": None, "baseline": None}}
     frame = sb.evaluate(ToySAE(), suite=suite, model=tiny_llama(), data={"text": token_rows()}).frame()
     assert set(frame.status) == {"not_applicable"} and frame.reason.str.contains("synthetic:flat").all()
+
+
+@pytest.mark.parametrize(("n", "latents"), [(60, 20), (20, 60), (8, 8)])
+def test_over_and_under_complete(n: int, latents: int) -> None:
+    """More features than dimensions or fewer, more latents than features or fewer: m is the smaller number."""
+    suite = {
+        "name": "t",
+        "metric": ["gt_mcc", "gt_coverage", "gt_precision"],
+        "references": {"null": None, "baseline": None},
+    }
+    model = f"synthetic:flat?d=16&n={n}"
+    coder = random_coder(latents, 16)
+    with torch.no_grad():
+        shared = min(n, latents)
+        coder.W_dec[:shared] = torch.from_numpy(Synthetic(recipe(model)).directions[:shared])
+    frame = sb.evaluate(coder, suite=suite, model=model).frame()
+    found = {(m, s): v for m, s, v in zip(frame.metric, frame.slice, frame.value, strict=True)}
+    assert found["gt_mcc", ""] == pytest.approx(1, abs=1e-6)
+    assert found["gt_coverage", ""] == pytest.approx(shared / n, abs=1e-6)
+    assert found["gt_precision", "0.9"] == pytest.approx(shared / latents, abs=1e-6)
+
+
+def test_a_checkpoint_is_scored_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A SAE file that names another hook, or none, sees the activations that there are."""
+    for name, metadata in (("none", {}), ("other", {"hook_name": "blocks.3.hook_resid_post"})):
+        folder = tmp_path / name
+        folder.mkdir()
+        tensors = {key: value.detach().contiguous() for key, value in random_coder(32, 16).named_parameters()}
+        save_file(tensors, folder / "sae_weights.safetensors")
+        config = {
+            "architecture": "standard", "d_in": 16, "d_sae": 32, "dtype": "float32", "device": "cpu",
+            "apply_b_dec_to_input": False, "normalize_activations": "none", "metadata": metadata,
+        }  # fmt: skip
+        (folder / "cfg.json").write_text(json.dumps(config))
+    words = [
+        "run",
+        "synthetic",
+        "--model",
+        "synthetic:organism",
+        "--metric",
+        "gt_mcc",
+        "--metric",
+        "gt_mcc_null",
+        "--json",
+    ]
+    saes = [word for name in ("none", "other") for word in ("--sae", str(tmp_path / name))]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, *saes, "--out", str(tmp_path / "run")])
+    assert not stop.value.code
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    value = {(row["sae"], row["metric"]): row["value"] for row in rows}
+    assert value["none", "gt_mcc"] == value["other", "gt_mcc"] == pytest.approx(value["none", "gt_mcc_null"], abs=0.05)
 
 
 def test_features_that_two_saes_share_are_paired() -> None:
