@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from saebench.errors import UserError
-from saebench.results.measurement import measurement, reference_key
+from saebench.results.measurement import measurement, reference_key, settings_text
 from saebench.results.reruns import reruns
 from saebench.results.row import ROLES, Row, plain
 from saebench.results.trust import TRUST_COLUMNS, TRUST_FLOATS, TRUST_INTEGERS, trust_columns
@@ -52,7 +52,7 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
     records = []
     for row, trust in zip(rows, trust_columns(rows, nulls), strict=True):
         record: dict[str, Any] = {name: getattr(row, name, None) for name in COLUMNS} | trust
-        record["settings"] = json.dumps(plain(row.settings), sort_keys=True)
+        record["settings"] = settings_text(row)
         record["warnings"] = "; ".join(row.warnings)
         for role in ("null", "baseline"):
             other = references.get((role, reference_key(row)))

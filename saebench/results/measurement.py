@@ -8,12 +8,17 @@ from typing import Any
 from saebench.results.row import Row, plain
 
 
+def settings_text(row: Row) -> str:
+    """The row's settings as JSON, the same for the same settings."""
+    return json.dumps(plain(row.settings), sort_keys=True) if row.settings else "{}"
+
+
 def measurement(row: Row) -> dict[str, Any]:
     """What a row's value depends on, apart from the SAE, by name."""
     return {
         "metric": row.metric,
         "version": row.version,
-        "settings": json.dumps(plain(row.settings), sort_keys=True),
+        "settings": settings_text(row),
         "model": row.model_hash or row.model,
         "hook_out": row.hook_out,
         "corpus": row.corpus_hash or row.corpus,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from saebench.results.intervals import SAME
-from saebench.results.row import ROLES, Row, plain
+from saebench.results.measurement import settings_text
+from saebench.results.row import ROLES, Row
 
 DETECTABLE = 1.96 * math.sqrt(2)
 """Standard deviations by which two SAEs must differ before their difference shows."""
@@ -38,8 +38,7 @@ def column_key(row: Row) -> tuple[Any, ...]:
     not, and must be the same one.
     """
     same_text = (row.corpus_hash, row.tokens) if row.corpus == "text" else ()
-    settings = json.dumps(plain(row.settings), sort_keys=True)
-    model = row.model_hash or row.model
+    model, settings = row.model_hash or row.model, settings_text(row)
     return row.metric, row.version, settings, row.slice, model, row.hook_out, row.corpus, *same_text, row.context
 
 
