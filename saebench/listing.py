@@ -67,6 +67,7 @@ def _saes() -> tuple[list[str], list[list[str]]]:
 def _models() -> tuple[list[str], list[list[str]]]:
     return ["model", "what it is"], [
         ["world", "the shipped language model of the world"],
+        ["synthetic:KIND?d=64&n=128", "a known dictionary: activations of which the truth is known, no language model"],
         ["DIRECTORY", "a Hugging Face causal language model on disk"],
         ["OWNER/NAME", "a Hugging Face causal language model on the hub"],
     ]
