@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import saebench as sb
+from saebench.engine.evaluate import prepare
 from saebench.suite import suite_files
 
 
@@ -14,6 +15,32 @@ def test_every_shipped_suite_loads_and_names_real_metrics() -> None:
     for name in suite_files():
         suite = sb.load_suite(name)
         assert suite.summary and suite.metrics(), name
+
+
+SMALL = {
+    "text": {"tokens": 3000},
+    "probing": {"source": "world:profession,gender,dialect", "train": 20, "test": 12},
+    "last_token": {"source": "world:gender,dialect", "train": 20, "test": 12},
+    "words": {"source": "world:first_letter,field", "words": 120},
+    "entities": {"types": ["city", "person"], "templates": 1},
+    "questions": {"questions": 6, "orders": 1},
+    "forget": {"tokens": 1000},
+    "retain": {"tokens": 1000},
+}
+"""Little of the world for every data name."""
+
+
+@pytest.mark.parametrize(("name", "passes"), [("ci", 3), ("causal", 2), ("probing", 1), ("saebench", 6)])
+def test_a_suite_reads_all_it_needs_from_the_world(name: str, passes: int) -> None:
+    """Nothing is missing offline, every metric takes its settings, and shared texts are one pass."""
+    suite = sb.load_suite(name)
+    data = {key: value for key, value in SMALL.items() if key in suite.data}
+    plan = prepare(["world:topk-mid"], suite, model="world", data=data, offline=True)
+    assert not plan.unreadable and not plan.failures
+    assert {cell.metric.name for cell in plan.cells} == {metric.name for metric in suite.metrics()}
+    found = plan.passes()
+    assert len(found) == passes, list(found)
+    assert not {"probing", "last_token"} <= set(found)
 
 
 def test_a_suite_extends_another(tmp_path: Path) -> None:
