@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from saebench.saes.coder import Coder
+
+PROBE = 1024
+"""Most tokens on which readings are compared."""
 
 WORTH_A_LOOK = 0.05
 """Unexplained variance below which no other reading is tried."""
@@ -35,9 +39,9 @@ def suspect(coder: Coder, x: Tensor, y: Tensor) -> list[str]:
     """
     if coder.role != "sae":
         return []
-    x, y = x.to(coder.device, coder.dtype), y.to(coder.device, coder.dtype)
+    x, y = (part[:PROBE].to(coder.device, coder.dtype) for part in (x, y))
     spread = float((y - y.mean(0)).double().square().sum())
-    own = _unexplained(coder, x, y, spread)
+    own = _unexplained(coder.reconstruct, x, y, spread)
     if own < WORTH_A_LOOK:
         return []
     tried = [(_unexplained(other, x, y, spread), what) for what, other in readings(coder, x)]
@@ -47,27 +51,32 @@ def suspect(coder: Coder, x: Tensor, y: Tensor) -> list[str]:
     return [f"explains {1 - own:.2f} of the variance as it was read, but {1 - best:.2f} {what}: a wrong convention?"]
 
 
-def readings(coder: Coder, x: Tensor) -> Iterator[tuple[str, Coder]]:
-    """Other readings of the same weights, each with words that follow "explains so much"."""
+def readings(coder: Coder, x: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Reconstructions by other readings of the same weights, each with words that follow "explains so much".
+
+    No weights are copied, but for a square decoder's transpose.
+    """
     same_width = coder.d_in == coder.d_out
     if same_width and bool((coder.b_dec != 0).any()):
-        yield (
-            f"if b_dec were {'not ' if coder.centred else ''}subtracted from the input",
-            coder.replace(centred=not coder.centred),
-        )
+        words = f"if b_dec were {'not ' if coder.centred else ''}subtracted from the input"
+        yield words, coder.replace(centred=not coder.centred).reconstruct
     if same_width:
         for norm in ("none", "layer_norm", "constant_norm_rescale"):
             if norm != coder.normalise:
                 words = "without normalisation of the input" if norm == "none" else f"with the input's {norm}"
-                yield words, coder.replace(normalise=norm, restore=True)
+                yield words, coder.replace(normalise=norm, restore=True).reconstruct
     factor = math.sqrt(coder.d_in) / float(x.norm(dim=-1).mean())
-    if "W_enc" in coder.tensors() and coder.normalise == "none" and not 0.8 < factor < 1.25:
-        for words, scale in (("multiplied by", factor), ("divided by", 1 / factor)):
-            folded = coder.replace(W_enc=coder.W_enc * scale, W_dec=coder.W_dec / scale, b_dec=coder.b_dec / scale)
-            yield f"with activations {words} sqrt(d) / their mean norm ({factor:.3g})", folded
+    if coder.normalise == "none" and not 0.8 < factor < 1.25:
+        words = f"sqrt(d) / their mean norm ({factor:.3g})"
+        yield f"with activations multiplied by {words}", partial(_scaled, coder, factor)
+        yield f"with activations divided by {words}", partial(_scaled, coder, 1 / factor)
     if coder.d_sae == coder.d_out:
-        yield "with the decoder transposed", coder.replace(W_dec=coder.W_dec.T.contiguous())
+        yield "with the decoder transposed", coder.replace(W_dec=coder.W_dec.T.contiguous()).reconstruct
 
 
-def _unexplained(coder: Coder, x: Tensor, y: Tensor, spread: float) -> float:
-    return float((coder.reconstruct(x) - y).double().square().sum()) / max(spread, 1e-30)
+def _scaled(coder: Coder, scale: float, x: Tensor) -> Tensor:
+    return coder.reconstruct(x * scale) / scale
+
+
+def _unexplained(reconstruct: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, spread: float) -> float:
+    return float((reconstruct(x) - y).double().square().sum()) / max(spread, 1e-30)
