@@ -129,6 +129,8 @@ def load_dataset(
     Raises:
         UserError: Not found, unreadable, or not fit for its use; the message says what to change.
     """
+    if model.truth is not None and name != "text":
+        raise UserError(f"{model.name} is no language model: data {name!r} does not exist there.")
     source = resolved(name, source, model.name)
     if name in ("probing", "last_token"):
         return _labelled(name, source, spec, model, seed, offline)

@@ -68,7 +68,7 @@ def run(
     for failure in plan.failures:
         yield _not_loaded(plan, failure)
     for cell in plan.unreadable:
-        yield [cell.failed("error", cell.problem)]
+        yield [cell.failed("error" if cell.model.truth is None else "not_applicable", cell.problem)]
     for data, cells in plan.passes().items():
         known = kept.setdefault(data, Kept()) if kept is not None else None
         yield from _weights(cells) if not data else _stream(data, cells, partial, progress, known, pages)

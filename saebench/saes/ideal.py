@@ -17,7 +17,7 @@ _SILENT = 1e-4
 
 
 class Ideal:
-    """Reads the coefficients of the true features off an activation, exactly; with defects where asked for.
+    """Reads the coefficients of the true features off an activation, exactly; with defects where asked for. On the CPU.
 
     Args:
         truth: A known dictionary without noise, of no more features than dimensions.

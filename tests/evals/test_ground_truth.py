@@ -127,6 +127,22 @@ def test_says_not_applicable_where_the_question_makes_no_sense() -> None:
     assert "has no logits" in reasons["loss_recovered"] and "synthetic:correlated" in reasons["true_hedging"]
 
 
+def test_what_needs_texts_is_not_applicable() -> None:
+    suite = {
+        "name": "t", "metric": ["gt_mcc", "sparse_probing", "false_feature_rate", "l0"],
+        "data": {"text": {"tokens": 2000}}, "references": {"null": None, "baseline": None},
+    }  # fmt: skip
+    frame = sb.evaluate(random_coder(), suite=suite, model=REFERENCE["flat"]).frame().drop_duplicates("metric")
+    status = dict(zip(frame.metric, frame.status, strict=True))
+    assert status == {
+        "gt_mcc": "ok",
+        "l0": "ok",
+        "sparse_probing": "not_applicable",
+        "false_feature_rate": "not_applicable",
+    }
+    assert frame[frame.status != "ok"].reason.str.contains("no language model").all()
+
+
 def test_on_a_language_model_the_truth_is_not_known() -> None:
     from tests.helpers.toys import tiny_llama, token_rows
 
