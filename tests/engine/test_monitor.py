@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.training.activation_scaler import ActivationScaler
+from sae_lens.training.sae_trainer import SAETrainer
 
 import saebench as sb
 from saebench.errors import UserError
@@ -127,6 +129,29 @@ def test_a_training_sae_of_saelens_is_scored_as_what_it_would_be_saved_as(
     assert monitor.steps == [10]
     monitor.evaluator(sae)
     assert monitor.steps == [10, 20]
+
+
+def test_saelens_trainer_calls_it_and_logs_what_it_returns(
+    model: Any, ids: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, Any]] = []
+    monkeypatch.setattr("sae_lens.training.sae_trainer.wandb.log", lambda numbers, **_: logged.append(numbers))
+    monitor = watch(model, ids, metrics=["l0", "explained_variance"], every=20)
+    x = monitor.model.forward(ids, [HOOK]).acts[HOOK][:, 1:].reshape(-1, 16)
+    config = BatchTopKTrainingSAEConfig(d_in=16, d_sae=24, k=4, normalize_activations="expected_average_only_in")
+    steps = SAETrainerConfig(
+        total_training_samples=64 * 60, train_batch_size_samples=64, lr=1e-2, lr_end=1e-3, lr_warm_up_steps=0,
+        lr_decay_steps=0, device="cpu",
+        logger=LoggingConfig(log_to_wandb=True, wandb_log_frequency=10, eval_every_n_wandb_logs=2),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    batches = iter(lambda: x[torch.randint(len(x), (64,))], None)
+    SAETrainer(steps, BatchTopKTrainingSAE(config), batches, evaluator=monitor.evaluator).fit()
+    assert monitor.steps == [20, 40, 60]
+    learnt = [value or 0.0 for value in monitor.values("explained_variance").values()]
+    assert learnt[0] < learnt[1] < learnt[2]
+    shown = [numbers["saebench/explained_variance"] for numbers in logged if "saebench/explained_variance" in numbers]
+    assert shown == learnt
 
 
 def test_mistakes_are_one_sentence(model: Any, ids: torch.Tensor) -> None:
