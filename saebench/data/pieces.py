@@ -17,7 +17,7 @@ class Pieces:
     character goes to the token that completes it.
 
     Args:
-        tokenizer: None for a model without one: a token is then its id in angle brackets.
+        tokenizer: None for a model without one: a token is then its id behind a space.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -29,7 +29,7 @@ class Pieces:
     def of(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The pieces of a row."""
         if self._tokenizer is None:
-            return tuple(f"<{i}>" for i in ids)
+            return tuple(f" {i}" for i in ids)
         pieces = tuple(self._piece(int(i)) for i in ids)
         if any(_BROKEN in piece for piece in pieces) or self._front + "".join(pieces) != self._decoded(ids):
             return self._by_prefix(ids)

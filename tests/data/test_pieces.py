@@ -48,4 +48,4 @@ def test_words_keep_the_space_in_front(tokenizer: object, text: str) -> None:
 
 
 def test_ids_without_a_tokenizer() -> None:
-    assert Pieces(None).of([3, 17]) == ("<3>", "<17>")
+    assert Pieces(None).of([3, 17]) == (" 3", " 17")

@@ -11,10 +11,11 @@ import saebench as sb
 from saebench.cli import main
 from saebench.engine.evaluate import prepare
 from saebench.engine.latent import look_at
+from saebench.judges.judged import Judged
 from saebench.judges.look import Look, context_text, pattern_text, text, wrong_first
 from saebench.judges.look_html import file_name, page
 from saebench.judges.ngram import NGramJudge
-from saebench.judges.protocol import Context
+from saebench.judges.protocol import Answers, Context, Explanation
 from tests.helpers.toys import HOOK, ToySAE, tiny_llama, token_rows
 
 
@@ -43,6 +44,14 @@ def test_the_page_holds_every_context_and_needs_nothing_else(look: Look) -> None
     shown = (*look.examples, *look.detection.contexts, *look.fuzzing.contexts)
     assert made.count("class='context") == len(shown)
     assert "http" not in made and "<script" not in made and "src=" not in made
+
+
+def test_tokens_are_escaped() -> None:
+    contexts = (Context(("<b>x", " &"), (1.0, 0.0), 0, "top"),)
+    one = Judged(3, 0.1, "detection", Explanation("<i>"), contexts, (True,), answers=Answers((False,)))
+    made = page("x", [Look("<u>", "ngram", one)])
+    assert "&lt;b&gt;x" in made and " &amp;" in made and "&lt;i&gt;" in made
+    assert not any(tag in made for tag in ("<b>x", "<i>", "<u>"))
 
 
 def test_marks_and_spaces_on_one_line() -> None:

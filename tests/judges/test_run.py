@@ -1,0 +1,73 @@
+"""A run with a language model as judge: it is asked about true contexts, and a second run asks nothing anew."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import torch
+from torch import Tensor
+
+import saebench as sb
+from tests.helpers.toys import tiny_llama, token_rows
+from tests.judges.conftest import Make
+from tests.judges.scripted import questions
+from tests.judges.server import JudgeServer, Request
+
+IDS = (12, 17)
+
+
+class IdDetectors:
+    """A coder at the embedding with a latent for each of a few token ids."""
+
+    hook_name = "hook_embed"
+
+    def __init__(self, table: Tensor) -> None:
+        self._table = table.detach()
+        self.W_dec = torch.nn.functional.normalize(self._table[list(IDS)], dim=-1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes `[tokens, ids]`."""
+        near = torch.cdist(x.float(), self._table).argmin(-1)
+        return (near[:, None] == torch.tensor(IDS)).float()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """A sum of embeddings."""
+        return codes @ self.W_dec
+
+
+def _reader(request: Request) -> str:
+    """Explains by the number that is marked most often, and scores by whether the number is there or marked."""
+    text = request.body["messages"][-1]["content"]
+    if "explanation" in json.dumps(request.body.get("response_format", "")):
+        marked = re.findall(r"<<(\d+)>>", text)
+        return json.dumps({"explanation": f"the number {max(set(marked), key=marked.count)}"})
+    found = re.search(r"the number (\d+)", text)
+    assert found
+    number, answers = found[1], []
+    for place, line in questions(request).items():
+        inside = " ".join(re.findall(r"<<([^>]*)>>", line)) if "<<" in line else line
+        answers.append({"context": place, "answer": number in inside.split(), "probability": 0.9})
+    return json.dumps({"answers": answers})
+
+
+def test_a_judge_that_reads_scores_one_and_is_paid_once(make: Make) -> None:
+    model = tiny_llama()
+    settings = {"latents": 0, "window": 10}
+    suite = {
+        "metric": [{name: settings} for name in ("detection", "fuzzing", "detection_unscored")],
+        "references": {"null": None, "baseline": None},
+    }
+    given = {"model": model, "data": {"text": token_rows(400, 12)}}
+    with JudgeServer(_reader) as server:
+        sae = IdDetectors(model.get_input_embeddings().weight)
+        first = sb.evaluate(sae, suite, judge=make(server), **given)
+        asked = len(server.requests)
+        again = sb.evaluate(sae, suite, judge=make(server), **given)
+        assert len(server.requests) == asked == 2 * 3
+    assert not first.errors()
+    rows = {row.metric: row for row in first.rows if not row.slice}
+    assert rows["detection"].value == rows["fuzzing"].value == 1.0
+    assert rows["detection_unscored"].value == 0.0
+    assert rows["detection"].settings["judge"] == "openai:judge" and "model=judge" in rows["detection"].signature
+    assert [row.value for row in again.rows] == [row.value for row in first.rows]
