@@ -91,7 +91,7 @@ def _nothing(path: Path, known: dict[str, Format]) -> UserError:
     explain(path)  # says so when the pickle would run code, or the file is damaged
     how = "Describe it in a saebench.yaml beside it (docs/formats.md)."
     if path.is_file():
-        return UserError(f"{path} is no SAE in a known format. {how} Looked for: {wanted}.")
+        return UserError(f"{path} is no SAE in a known format. {_held(path)}{how} Looked for: {wanted}.")
     nested = _nested(path, known)
     if nested:
         named = ", ".join(str(one.relative_to(path)) for one in nested[:8]) + (" ..." if len(nested) > 8 else "")
@@ -101,8 +101,21 @@ def _nothing(path: Path, known: dict[str, Format]) -> UserError:
         )
     inside = sorted(entry.name for entry in path.iterdir())
     listed = ", ".join(inside[:8]) + (" ..." if len(inside) > 8 else "") or "nothing"
-    found = f"{how} " if weight_files(path) else ""
+    weights = weight_files(path)
+    found = f"{_held(weights[0])}{how} " if weights else ""
     return UserError(f"{path} holds no SAE in a known format. {found}Looked for: {wanted}. Found: {listed}.")
+
+
+def _held(path: Path) -> str:
+    """The tensors of a file in a sentence, to describe it by; nothing for a file without any."""
+    from saebench.saes.checkpoint import weight_files
+    from saebench.saes.headers import header
+
+    if not weight_files(path):
+        return ""
+    shapes = header(path).shapes
+    shown = ", ".join(f"{name} {list(shape)}" for name, shape in list(shapes.items())[:6])
+    return f"{path.name} holds {shown}{' ...' if len(shapes) > 6 else ''}. "
 
 
 def _nested(path: Path, known: dict[str, Format]) -> list[Path]:

@@ -217,5 +217,8 @@ def test_device_that_is_absent_and_dtype_that_is_none(tmp_path: Path) -> None:
 
 def test_safetensors_without_configuration(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "sae_weights.safetensors")
-    refused(tmp_path, "Looked for: cfg.json")
-    refused(tmp_path / "sae_weights.safetensors", "Looked for: cfg.json")
+    for path in (tmp_path, tmp_path / "sae_weights.safetensors"):
+        refused(
+            path,
+            r"sae_weights.safetensors holds W_dec \[64, 16\], .*Describe it in a saebench.yaml.*Looked for: cfg.json",
+        )
