@@ -4,7 +4,7 @@
   const { data, columns, esc, $, text, at } = SB;
   const { saes, sections } = data;
   const { state, test, shown } = SB.filters;
-  const PAGE = 100;
+  const PAGE = 50;
   const picked = new Set();
   const NAMES = { sae: "name", arch: "arch", d_sae: "width" };
   let rows = [];
