@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from saebench.engine.batches import rectangle
+from saebench.engine.prompts import Keep, Kept
 from saebench.models import Run
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from saebench.data.datasets import Dataset
     from saebench.data.facts import EntityPrompts
     from saebench.models import Subject
-    from saebench.models.past import Past
-
-CACHE_BYTES = 2**30
-"""Most memory for what is kept of the prompts between calls."""
 
 
 class _Start(NamedTuple):
@@ -28,14 +25,6 @@ class _Start(NamedTuple):
 
     run: Run
     place: Tensor
-
-
-class _Kept(NamedTuple):
-    """All prompts from their entities on, and what lies before, each distinct beginning once."""
-
-    run: Run
-    past: Past
-    beginning: Tensor
 
 
 class EntityResume:
@@ -53,7 +42,7 @@ class EntityResume:
         self._model, self._hook, self._budget = model, hook, budget
         self._prompts: EntityPrompts = data.items
         self._late = len(self._prompts.rows) > 0 and model.remembers(hook)
-        self._kept: _Kept | None = None
+        self._kept: Kept | None = None
 
     @property
     def _ends(self) -> bool:
@@ -93,7 +82,7 @@ class EntityResume:
             list(p.types[t].attributes.values())[a][e]
             for t, a, e in zip(p.type.tolist(), p.attribute.tolist(), p.entity.tolist(), strict=True)
         ]
-        keep = _Keep(p, self._hook) if self._late else None
+        keep = Keep(p) if self._late else None
         found = []
         with torch.no_grad():
             for part in self._parts():
@@ -174,48 +163,3 @@ class EntityResume:
         p = self._prompts
         tail = [len(p.rows[i]) - 1 - int(p.position[i]) for i in prompt.tolist()]
         return torch.tensor(tail, dtype=torch.long, device=like.device)
-
-
-class _Keep:
-    """Collects what is kept of the prompts, batch by batch, until it is too much."""
-
-    def __init__(self, prompts: EntityPrompts, hook: str) -> None:
-        p, self._hook = prompts, hook
-        begun = [row[:at].tobytes() for row, at in zip(p.rows, p.position, strict=True)]
-        _, first, which = np.unique(np.array(begun, dtype=object), return_index=True, return_inverse=True)
-        self._order = {int(prompt): number for number, prompt in enumerate(first)}
-        self._which, self._room, self._numbers = which, CACHE_BYTES, list[int]()
-        self._at = torch.from_numpy(p.position)
-        self._length = max(len(row) - int(at) for row, at in zip(p.rows, p.position, strict=True))
-        self._runs, self._pasts = list[Run](), list["Past"]()
-
-    def add(self, run: Run, numbers: list[int]) -> bool:
-        """Keep a run of some prompts; False when there is no room for it."""
-        at = self._at[numbers].to(run.tokens.device)
-        cut = run.after(at, self._length)
-        new = [i for i, number in enumerate(numbers) if number in self._order]
-        assert cut.past is not None
-        kept = [cut.tokens, *cut.acts.values(), *cut.entering.values()]
-        self._room -= sum(t.numel() * t.element_size() for t in kept) + len(new) * cut.past.row_bytes
-        if self._room < 0:
-            return False
-        if new:
-            self._pasts.append(cut.past.rows(torch.tensor(new, device=at.device)))
-            self._numbers += [self._order[numbers[i]] for i in new]
-        cut.past = None
-        self._runs.append(cut)
-        return True
-
-    def joined(self) -> _Kept:
-        """All that was kept."""
-        from saebench.models.past import joined
-
-        runs = self._runs
-        acts, entering = (
-            {key: torch.cat([getattr(run, name)[key] for run in runs]) for key in getattr(runs[0], name)}
-            for name in ("acts", "entering")
-        )
-        row = torch.empty(len(self._numbers), dtype=torch.long)
-        row[torch.tensor(self._numbers)] = torch.arange(len(self._numbers))
-        run = Run(torch.cat([run.tokens for run in runs]), acts, None, entering)
-        return _Kept(run, joined(self._pasts), row[torch.from_numpy(self._which)].to(run.tokens.device))

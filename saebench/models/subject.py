@@ -42,7 +42,7 @@ class Run:
         """The run from one position of each row on, with what lies before it as keys and values.
 
         Args:
-            at: Positions `[batch]`, at least one of them above zero.
+            at: Positions `[batch]`.
             length: Tokens to keep from there on; all by default.
 
         Returns:

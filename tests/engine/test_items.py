@@ -271,7 +271,7 @@ def test_prompts_run_on_the_same_kept_or_not_and_from_the_entity_or_whole(
     found = []
     for change in ("nothing", "memory", "past"):
         if change == "memory":
-            monkeypatch.setattr("saebench.engine.resume.CACHE_BYTES", 0)
+            monkeypatch.setattr("saebench.engine.prompts.CACHE_BYTES", 0)
         if change == "past":
             monkeypatch.setattr(model, "remembers", lambda hook: False)
         _run(model, sae, data, _spy("e", EntityCodes))
