@@ -24,6 +24,8 @@ MARGIN = {torch.float32: 1e-6, torch.float64: 1e-12}
 MOST_ROUNDS = 100
 NEAR = 1e-3
 """Pairs that lie closer than this to profit + price are kept in the graph, and computed in double precision."""
+ROUGH = 1e-6
+"""Eps at which an assignment is begun anew from its own prices: they settle, and half as many rounds are needed."""
 FEWEST, NEIGHBOURS = 4, 8
 """Listed columns of a row below which more are looked for, and how many are added then."""
 
@@ -158,19 +160,20 @@ class _Rest:
 
     def _settled(self, graph: Graph, price: np.ndarray, first: float) -> tuple[np.ndarray, np.ndarray]:
         """An assignment on the graph and the rows' profits, with all pairs that matter in double precision."""
-        last = LAST if graph.exact.all() else self.margin
+        last = ROUGH
         while True:
             chosen = assign(graph, price, first, last)
             profit = graph.profits(price)
-            if graph.exact.all():
+            if last == LAST and graph.exact.all():
                 return chosen, profit
-            slack = profit[graph.row] + price[graph.column] - graph.weight
-            if last == LAST and not (~graph.exact & (slack <= 4 * self.margin)).any():
-                return chosen, profit
-            near = np.flatnonzero(~graph.exact & (slack <= NEAR))
-            graph.weight[near] = self._pairs(graph.row[near], graph.column[near])
-            graph.exact[near] = True
-            first, last = 4 * self.margin, LAST
+            if not graph.exact.all():
+                slack = profit[graph.row] + price[graph.column] - graph.weight
+                if last == LAST and not (~graph.exact & (slack <= 4 * self.margin)).any():
+                    return chosen, profit
+                near = np.flatnonzero(~graph.exact & (slack <= NEAR))
+                graph.weight[near] = self._pairs(graph.row[near], graph.column[near])
+                graph.exact[near] = True
+            first, last = 4 * ROUGH, LAST
 
     def _priced(self, graph: Graph, prices: Prices) -> tuple[np.ndarray, int]:
         """By how much each row's best pair outside of the graph beats its profit.
