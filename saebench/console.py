@@ -96,6 +96,10 @@ class PlainProgress(Progress):
             if row.status == "error":
                 _line(f"failed  {row.sae} {row.metric}: {row.reason}")
 
+    def judged(self, name: str, account: str) -> None:
+        """Say what the judge cost."""
+        _line(f"judge   {name}: {account}")
+
 
 class LiveProgress(Progress):
     """The whole plan on a terminal: one line a SAE, redrawn while it runs."""
@@ -139,6 +143,10 @@ class LiveProgress(Progress):
             text = f"{failed[0].metric}: {failed[0].reason}" if failed else _headline(rows)
             self._states[rows[0].sae] = ("failed" if failed else "done", text)
             self._draw()
+
+    def judged(self, name: str, account: str) -> None:
+        """Show what the judge cost, beneath the SAEs."""
+        self._live.console.print(f"judge {name}: {account}", markup=False)
 
     def _draw(self) -> None:
         self._live.update(self._table())

@@ -21,3 +21,6 @@ class Progress:
 
     def finished(self, rows: Sequence[Row]) -> None:
         """Rows are made and stored."""
+
+    def judged(self, name: str, account: str) -> None:
+        """All rows are there; what the judge has been asked and what it cost, in words."""

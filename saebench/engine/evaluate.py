@@ -114,6 +114,9 @@ def evaluate(
                 store.append(made)
             rows += made
             progress.finished(made)
+        for judge in {id(cell.judge): cell.judge for cell in plan.cells if cell.judged}.values():
+            if ledger := getattr(judge, "ledger", None):
+                progress.judged(judge.name, str(ledger))
     return Results(rows)
 
 

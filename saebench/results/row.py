@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from saebench.results.schema import SCHEMA_VERSION, migrate
 STATUSES = ("ok", "error", "not_applicable")
 ROLES = ("sae", "null", "baseline")
 NUMBERS = ("value", "stderr", "ci_low", "ci_high")
+_ASK_AGAIN = re.compile(r"latents unscored, not (scored|explained): (budget|timed out|failed)")
 
 
 def _now() -> str:
@@ -110,6 +112,11 @@ class Row:
             return self.signature, self.slice
         parts = (self.sae, self.model, self.hook_out, self.corpus, self.metric, str(self.version))
         return "|".join(parts), self.slice
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a judge left something unanswered that it may answer when it is asked again."""
+        return any(_ASK_AGAIN.search(warning) for warning in self.warnings)
 
     def without_sums(self) -> Row:
         """The row without its per-unit sums: short enough to keep in git."""

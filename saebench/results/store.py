@@ -50,7 +50,7 @@ class Store:
         return read_rows(self.path) if self.path.exists() else []
 
     def finished(self, statuses: Iterable[str] = FINISHED) -> dict[str, list[Row]]:
-        """Rows by signature of the cells that need not run again: all slices there, none failed."""
+        """Rows by signature of the cells that need not run again: all slices there, none failed or left unanswered."""
         cells: dict[str, list[Row]] = {}
         for row in self.rows():
             cells.setdefault(row.key[0], []).append(row)
@@ -58,7 +58,7 @@ class Store:
         return {
             signature: cell
             for signature, cell in cells.items()
-            if len(cell) == cell[0].slices_total and all(row.status in allowed for row in cell)
+            if len(cell) == cell[0].slices_total and all(row.status in allowed and not row.unanswered for row in cell)
         }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import saebench as sb
+from saebench.progress import Progress
 from tests.helpers.toys import tiny_llama, token_rows
 from tests.judges.conftest import Make
 from tests.judges.scripted import questions
@@ -71,3 +73,37 @@ def test_a_judge_that_reads_scores_one_and_is_paid_once(make: Make) -> None:
     assert rows["detection_unscored"].value == 0.0
     assert rows["detection"].settings["judge"] == "openai:judge" and "model=judge" in rows["detection"].signature
     assert [row.value for row in again.rows] == [row.value for row in first.rows]
+
+
+def test_what_a_budget_left_unanswered_is_asked_by_the_same_command_later(make: Make, tmp_path: Path) -> None:
+    model = tiny_llama()
+    suite = {
+        "metric": [{"detection": {"latents": 0, "window": 10}}],
+        "references": {"null": None, "baseline": None},
+    }
+    heard = Heard()
+    given = {"model": model, "data": {"text": token_rows(400, 12)}, "out": tmp_path / "run", "progress": heard}
+    with JudgeServer(_reader) as server:
+        sae = IdDetectors(model.get_input_embeddings().weight)
+        short = sb.evaluate(sae, suite, judge=make(server, budget_calls=3), **given)
+        assert len(server.requests) == 3
+        assert "1 of 2 latents unscored, not scored: budget" in " ".join(short.rows[0].warnings)
+        whole = sb.evaluate(sae, suite, judge=make(server), **given)
+        assert len(server.requests) == 4
+        sb.evaluate(sae, suite, judge=make(server), **given)
+        assert len(server.requests) == 4
+    assert not any(row.unanswered for row in whole.rows) and whole.rows[0].value == 1.0
+    assert [told.split(" (")[0] for told in heard.accounts] == ["3 calls", "1 calls"]
+    assert "3 answers from the cache" in heard.accounts[1]
+
+
+class Heard(Progress):
+    """Keeps what a run says of its judge."""
+
+    def __init__(self) -> None:
+        self.accounts: list[str] = []
+
+    def judged(self, name: str, account: str) -> None:
+        """Keep the account."""
+        assert name == "openai:judge"
+        self.accounts.append(account)
