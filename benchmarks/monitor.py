@@ -25,7 +25,7 @@ import saebench as sb
 
 def main() -> None:
     """Run and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=200, help="training steps that are timed")
     parser.add_argument("--scores", type=int, default=3)
     parser.add_argument("--batch", type=int, default=4096, help="tokens in a step; SAELens' default")

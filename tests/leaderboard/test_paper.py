@@ -147,9 +147,9 @@ def test_the_card_is_read_by_the_hub(tmp_path: Path) -> None:
     assert model == "<script>"
     by_metric = {one.metric_type: one for one in results}
     assert by_metric["l0"].metric_value == 32.02 and by_metric["l0"].dataset_revision == "c0ffee"
-    assert by_metric["tpp"].metric_name == "tpp [n=10]" and by_metric["tpp"].metric_args["stderr"] == 0.004
+    assert by_metric["tpp"].metric_name == "tpp [n=10]" and (by_metric["tpp"].metric_args or {})["stderr"] == 0.004
     parsed = ModelCard(text)
-    assert parsed.data.eval_results is not None and len(parsed.data.eval_results) == len(METRICS)
+    assert len(parsed.data.to_dict()["model-index"][0]["results"][0]["metrics"]) == len(METRICS)
     assert "<script>" not in parsed.text
     assert "| loss_recovered | 0.99 ± 0.004 | 1.01 |" in re.sub(r" +", " ", parsed.text.replace("\\", ""))
 
