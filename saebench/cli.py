@@ -135,7 +135,7 @@ def _show_board(results: Any, place: Path) -> None:
 
 
 def _show_plan(saes: list[str], suite: Any, place: Path, given: dict[str, Any], as_json: bool) -> None:
-    from saebench.engine.evaluate import prepare
+    from saebench.engine.prepare import prepare
     from saebench.results import Store
 
     names = ("model", "data", "metrics", "groups", "hook", "device", "dtype", "seed", "judge", "offline")

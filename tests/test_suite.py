@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import saebench as sb
-from saebench.engine.evaluate import prepare
+from saebench.engine.prepare import prepare
 from saebench.suite import suite_files
 
 

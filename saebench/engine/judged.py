@@ -32,7 +32,7 @@ _TEXTS = 2**16
 _LENS_ROWS = 256
 
 
-def chosen_judge(given: str | Mapping[str, Mapping[str, Any]] | Judge) -> Judge:
+def chosen_judge(given: str | Mapping[str, Mapping[str, Any] | None] | Judge) -> Judge:
     """The judge that is meant: by reference, by reference with settings (`{"openai:MODEL": {...}}`), or as it is.
 
     Raises:

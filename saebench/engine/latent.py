@@ -49,8 +49,8 @@ def look_at(
         UserError: No such latent, SAE, model, text or judge.
     """
     from saebench.data.datasets import load_dataset
-    from saebench.engine.evaluate import load_subject
     from saebench.engine.plan import chosen_data
+    from saebench.engine.prepare import load_subject
     from saebench.registry import get
     from saebench.saes import check_fits, resolve
     from saebench.suite import load_suite

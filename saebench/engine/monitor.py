@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
-from saebench.engine.evaluate import fitting_saes, load_subject, read_data
 from saebench.engine.judged import chosen_judge
 from saebench.engine.kept import Kept
 from saebench.engine.plan import GROUPED, chosen_data, chosen_metrics, make_plan
+from saebench.engine.prepare import fitting_saes, load_subject, read_data
 from saebench.engine.references import fitting_text
 from saebench.errors import UserError, unknown
 from saebench.inputs import FITTED

@@ -9,8 +9,8 @@ import pytest
 
 import saebench as sb
 from saebench.cli import main
-from saebench.engine.evaluate import prepare
 from saebench.engine.latent import look_at
+from saebench.engine.prepare import prepare
 from saebench.judges.judged import Judged
 from saebench.judges.look import Look, context_text, pattern_text, text, wrong_first
 from saebench.judges.look_html import file_name, page

@@ -15,7 +15,7 @@ from torch import nn
 
 import saebench as sb
 from saebench.engine import execute
-from saebench.engine.evaluate import prepare
+from saebench.engine.prepare import prepare
 from saebench.metric import Metric
 from saebench.progress import Progress
 from saebench.registry import get
