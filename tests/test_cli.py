@@ -16,7 +16,11 @@ from safetensors.torch import save_file
 from saebench.cli import main
 from tests.helpers.toys import HOOK, ToySAE, tiny_llama, token_rows
 
-SUITE = "name: small\nmetric: [l0, explained_variance, loss_recovered, decoder_norm]\nreferences: {null: 'null:random-4', baseline: null}\n"
+SUITE = """\
+name: small
+metric: [l0, explained_variance, loss_recovered, decoder_norm]
+references: {null: 'null:random-4', baseline: null}
+"""
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,8 @@ def test_include_names_what_is_wrong(tmp_path: Path) -> None:
     taken = tmp_path / "taken.py"
     taken.write_text(
         "from saebench import Sums, metric\nfrom saebench.inputs import Activity\n\n"
-        "@metric(version=1, unit='', better='none')\ndef l0(a: Activity) -> Sums:\n    '''Mine.'''\n    return Sums(x=a.l0)\n"
+        "@metric(version=1, unit='', better='none')\n"
+        "def l0(a: Activity) -> Sums:\n    '''Mine.'''\n    return Sums(x=a.l0)\n"
     )
     for path, word in [
         (tmp_path / "none.py", "none.py"),
