@@ -48,16 +48,26 @@ def get(name: str) -> Metric:
     return known[name]
 
 
-def include(path: str | Path) -> list[str]:
-    """Load the metrics of a Python file, or of every Python file in a folder.
+def include(what: str | Path | Metric) -> list[str]:
+    """Make metrics known that no package brings: one defined here and now, a Python file, or a folder of files.
 
     Returns:
         Names of the metrics found.
 
     Raises:
-        UserError: The path does not exist, a file cannot be imported, or it defines no metric.
+        UserError: The path does not exist, a file cannot be imported, or it defines no metric; or a built-in
+            metric has the name.
     """
-    place = Path(path)
+    found = {what.name: what} if isinstance(what, Metric) else _metrics_at(Path(what))
+    origin = "The session" if isinstance(what, Metric) else repr(str(what))
+    for name, metric in found.items():
+        if name in _installed():
+            raise UserError(f"{origin} defines {name!r}, which is a built-in metric: give yours another name.")
+        _included[name] = metric
+    return list(found)
+
+
+def _metrics_at(place: Path) -> dict[str, Metric]:
     if not place.exists():
         raise UserError(f"Nothing to include at {str(place)!r}: give a Python file or a folder of them.")
     files = sorted(place.glob("*.py")) if place.is_dir() else [place]
@@ -66,11 +76,7 @@ def include(path: str | Path) -> list[str]:
         found.update(_metrics_of(_load_file(file)))
     if not found:
         raise UserError(f"{str(place)!r} defines no metric: decorate a function with @saebench.metric(...).")
-    for name, metric in found.items():
-        if name in _installed():
-            raise UserError(f"{str(place)!r} defines {name!r}, which is a built-in metric: give yours another name.")
-        _included[name] = metric
-    return list(found)
+    return found
 
 
 @functools.cache

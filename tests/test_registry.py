@@ -90,6 +90,24 @@ def test_a_metric_declares_itself_or_says_what_is_missing() -> None:
         fine.with_settings(kk=1)
 
 
+def test_a_metric_defined_here_and_now_is_included_and_planned() -> None:
+    from saebench.inputs import Activity
+
+    def twice_l0(a: Activity) -> sb.Sums:
+        """Twice the latents of a token."""
+        return sb.Sums(x=2 * a.l0)
+
+    def l0(a: Activity) -> sb.Sums:
+        """A name that is taken."""
+        return sb.Sums(x=a.l0)
+
+    decorate = sb.metric(version=1, unit="latents", better="none")
+    assert sb.include(decorate(twice_l0)) == ["twice_l0"]
+    assert [metric.name for metric in sb.load_suite({"metric": ["l0", "twice_l0"]}).metrics()] == ["l0", "twice_l0"]
+    with pytest.raises(sb.UserError, match="The session defines 'l0', which is a built-in metric"):
+        sb.include(decorate(l0))
+
+
 def test_every_built_in_metric_is_documented() -> None:
     """A tooltip, a formula below it, a unit, and metadata that a board can use."""
     for name, metric in registry.metrics().items():
