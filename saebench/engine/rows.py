@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saebench.engine.accumulate import Tally, closed
-from saebench.inputs import FITTED, JudgedLatents, TokenLabels
+from saebench.inputs import FITTED, Activity, JudgedLatents, Losses, Reconstruction, TokenLabels
 from saebench.judges.ngram import NGramJudge
 from saebench.metric import Metric
 from saebench.results import Row, bootstrap, provenance
@@ -189,20 +189,28 @@ class Cell:
             "seed": self.seed,
             "dtype": self.dtype,
             "role": sae.role,
-            "order": _known_order(sae),
+            "order": _known_order(sae, metric),
             **provenance(),
         }
 
 
-def _known_order(sae: SparseCoder) -> dict[str, int]:
-    """Where a SAE of the world stands in its known orders; that of fidelity holds within an architecture."""
+def _known_order(sae: SparseCoder, metric: Metric) -> dict[str, int]:
+    """Where a SAE of the world stands in the known orders that a metric should see.
+
+    The order of damage is for all. That of fidelity (more active latents) holds within an architecture, and for
+    metrics that read nothing but what the SAE reconstructs: one latent need not tell a class better for it.
+    """
     if sae.role != "sae" or not sae.ref.startswith("world:"):
         return {}
     from saebench.data.world import sae_index
 
     facts = sae_index().get(sae.ref.removeprefix("world:"), {})
-    order: dict[str, int] = facts.get("order", {})
-    return {f"{name}/{facts['architecture']}" if name == "fidelity" else name: rank for name, rank in order.items()}
+    order: dict[str, int] = dict(facts.get("order", {}))
+    place = order.pop("fidelity", None)
+    read = set(metric.inputs.values())
+    if place is not None and read & {Losses, Reconstruction} and Activity not in read:
+        order[f"fidelity/{facts['architecture']}"] = place
+    return order
 
 
 def _of_slice(fields: Mapping[str, np.ndarray], place: int, slices: int) -> dict[str, np.ndarray]:

@@ -86,16 +86,19 @@ def _references(rows: Sequence[Row]) -> dict[tuple[Any, ...], float]:
 
 def _validities(rows: Sequence[Row]) -> dict[tuple[Any, ...], Validity]:
     """The agreement of each column that has a direction with the orders that its rows know."""
-    places = {row.sae: row.order for row in rows if row.role == ROLES[0] and row.order}
-    if not places:
-        return {}
-    ways = {column_key(row): row.better for row in rows}
+    ways: dict[tuple[Any, ...], str] = {}
+    places: dict[tuple[Any, ...], dict[str, dict[str, int]]] = {}
+    for row in rows:
+        key = column_key(row)
+        ways[key] = row.better
+        if row.role == ROLES[0] and row.order:
+            places.setdefault(key, {})[row.sae] = row.order
     found: dict[tuple[Any, ...], Validity] = {}
     for key, values in means(rows).items():
         good = GOODNESS.get(ways[key])
-        if good is None:
+        if good is None or key not in places:
             continue
-        agreement = validity({sae: good(value) for sae, value in values.items()}, places)
+        agreement = validity({sae: good(value) for sae, value in values.items()}, places[key])
         if agreement is not None:
             found[key] = agreement
     return found

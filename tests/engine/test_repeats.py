@@ -45,3 +45,11 @@ def test_a_number_of_seeds_that_makes_no_sense(llama: nn.Module) -> None:
 def test_the_trust_suite_repeats_on_saes_of_known_order() -> None:
     suite = load_suite("trust")
     assert suite.repeats >= 5 and {metric.name for metric in suite.metrics()} >= {"l0", "sparse_probing", "tpp"}
+
+
+def test_more_active_latents_are_an_order_for_metrics_of_fidelity_alone() -> None:
+    suite = {"metric": ["l0", "explained_variance", "dead_fraction"], "references": {"null": None, "baseline": None}}
+    results = sb.evaluate("world:topk-mid", suite, model="world", data={"text": {"source": "world", "tokens": 500}})
+    orders = {row.metric: row.order for row in results.rows}
+    assert orders["explained_variance"] == {"damage": 0, "fidelity/topk": 1}
+    assert orders["l0"] == orders["dead_fraction"] == {"damage": 0}
