@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile when first called, and keep the code on disk where some folder can be written."""
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:
-        return numba.njit(function)
+from saebench.compiled import compiled
 
 
-@_compiled
+@compiled
 def sorted_cells(
     slot: np.ndarray, window: np.ndarray, rank: np.ndarray, slots: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -63,7 +53,7 @@ def sorted_cells(
     return order, begin[: cells + 1], where[:cells], most[:cells], first
 
 
-@_compiled
+@compiled
 def _offer(keys: np.ndarray, low: int, high: int, key: float) -> int:
     """The place in `keys[low:high]` that the key takes from the largest, or -1 if it is no smaller."""
     worst = low
@@ -76,7 +66,7 @@ def _offer(keys: np.ndarray, low: int, high: int, key: float) -> int:
     return worst
 
 
-@_compiled
+@compiled
 def _largest(keys: np.ndarray, low: int, high: int) -> float:
     top = -np.inf
     for i in range(low, high):
@@ -84,7 +74,7 @@ def _largest(keys: np.ndarray, low: int, high: int) -> float:
     return top
 
 
-@_compiled
+@compiled
 def take(
     order: np.ndarray,
     begin: np.ndarray,
@@ -144,7 +134,7 @@ def take(
                     acts[s, h, i, place[order[p]]] = value[order[p]]
 
 
-@_compiled
+@compiled
 def take_misses(
     where: np.ndarray,
     first: np.ndarray,

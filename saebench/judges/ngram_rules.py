@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from saebench.compiled import compiled
 
 SLACK = 0.02
 """How much precision a pattern may lose by doing without a condition."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile when first called, and keep the code on disk where some folder can be written."""
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:
-        return numba.njit(function)
-
-
-@_compiled
+@compiled
 def _holds(feature: np.ndarray, t: int, pattern: np.ndarray) -> bool:
     """Whether a pattern (a token by distance, -1 for any) holds at a token."""
     for o in range(len(pattern)):  # noqa: SIM110
@@ -29,7 +19,7 @@ def _holds(feature: np.ndarray, t: int, pattern: np.ndarray) -> bool:
     return True
 
 
-@_compiled
+@compiled
 def _counts(feature: np.ndarray, fires: np.ndarray, pattern: np.ndarray) -> tuple[int, int]:
     """Tokens where the pattern holds: those that fire, and those that do not."""
     yes, no = 0, 0
@@ -42,13 +32,13 @@ def _counts(feature: np.ndarray, fires: np.ndarray, pattern: np.ndarray) -> tupl
     return yes, no
 
 
-@_compiled
+@compiled
 def confidence(pattern: np.ndarray, yes: int, no: int) -> float:
     """Share of a pattern's tokens that fire, drawn towards one half; towards 0 where it names no token of its own."""
     return (yes + (1.0 if pattern[0] >= 0 else 0.0)) / (yes + no + 2.0)
 
 
-@_compiled
+@compiled
 def _tally(feature: np.ndarray, fires: np.ndarray, inside: np.ndarray, size: int, tally: np.ndarray) -> None:
     """How often each token stands at each distance in front of silent (0) and firing (1) tokens of `inside[:size]`."""
     tally[:] = 0
@@ -59,7 +49,7 @@ def _tally(feature: np.ndarray, fires: np.ndarray, inside: np.ndarray, size: int
                 tally[int(fires[t]), o, feature[t, o]] += 1
 
 
-@_compiled
+@compiled
 def _best(tally: np.ndarray, pattern: np.ndarray, yes: int, no: int) -> tuple[int, int]:
     """The condition (distance, token) with the largest gain, the nearest of equals; (-1, -1) where none gains."""
     before = np.log2(yes / (yes + no))
@@ -76,7 +66,7 @@ def _best(tally: np.ndarray, pattern: np.ndarray, yes: int, no: int) -> tuple[in
     return where, which
 
 
-@_compiled
+@compiled
 def _grown(
     feature: np.ndarray,
     fires: np.ndarray,
@@ -115,7 +105,7 @@ def _grown(
     return pattern
 
 
-@_compiled
+@compiled
 def _pruned(feature: np.ndarray, fires: np.ndarray, pattern: np.ndarray) -> tuple[int, int]:
     """Drop the conditions that a pattern can do without, the farthest first; returns its counts on all tokens."""
     yes, no = _counts(feature, fires, pattern)
@@ -131,7 +121,7 @@ def _pruned(feature: np.ndarray, fires: np.ndarray, pattern: np.ndarray) -> tupl
     return yes, no
 
 
-@_compiled
+@compiled
 def learn(
     feature: np.ndarray, fires: np.ndarray, vocabulary: int, depth: int, most: int, lowest: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +174,7 @@ def learn(
     return found[:count], known[:count]
 
 
-@_compiled
+@compiled
 def match(ids: np.ndarray, patterns: np.ndarray, sure: np.ndarray, rate: np.ndarray) -> np.ndarray:
     """Confidence at each token: the largest of the patterns that hold there, else its rate, `[rows, size]`.
 

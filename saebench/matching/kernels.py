@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile when first called, and keep the code on disk where some folder can be written."""
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:
-        return numba.njit(function)
+from saebench.compiled import compiled
 
 
-@_compiled
+@compiled
 def _lowest(heap: list, price: np.ndarray) -> tuple[float, int]:
     """Take the column of the lowest price from a heap that may hold outdated prices."""
     while True:
@@ -28,7 +19,7 @@ def _lowest(heap: list, price: np.ndarray) -> tuple[float, int]:
         heapq.heappush(heap, (price[j], j))
 
 
-@_compiled
+@compiled
 def bid(
     starts: np.ndarray,
     column: np.ndarray,
@@ -115,7 +106,7 @@ def bid(
     return bids
 
 
-@_compiled
+@compiled
 def greedy(
     order: np.ndarray, row: np.ndarray, column: np.ndarray, row_free: np.ndarray, column_free: np.ndarray
 ) -> None:

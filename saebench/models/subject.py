@@ -317,6 +317,8 @@ class Subject(ABC):
                 value[row, start:] = part[row, : tokens.shape[1] - start]
             whole = self._resume(Run(run.tokens, run.acts, None, run.entering), site, value)
             again = self._resume(late, site, part)
+        except torch.OutOfMemoryError:
+            raise
         except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, UserError):
             return False
         bound = max(1e-4, min(0.05, 8 * torch.finfo(whole.dtype).eps)) * float(whole.abs().max())
