@@ -1,0 +1,63 @@
+"""Options that several commands share, and how their words are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from saebench.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+include_option = click.option(
+    "--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own."
+)
+
+_PLACE = (
+    click.option("--hook", help="Hook of SAEs that do not name theirs."),
+    click.option("--device", default="auto", show_default=True),
+    click.option("--dtype", default="auto", show_default=True, help="Precision of the model."),
+    click.option("--seed", type=int, help="Instead of the suite's."),
+    click.option("--offline", is_flag=True, help="Refuse what needs a network."),
+)
+
+
+def place_options(command: Command) -> Command:
+    """`--hook --device --dtype --seed --offline`, as every command that scores takes them."""
+    for option in reversed(_PLACE):
+        command = option(command)
+    return command
+
+
+def include_files(paths: tuple[str, ...]) -> None:
+    """Register the metrics of a user's own files."""
+    if paths:
+        from saebench import registry
+
+        for path in paths:
+            registry.include(path)
+
+
+def named(data: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=REF` words of `--data` as a dictionary."""
+    pairs = {}
+    for item in data:
+        name, equals, ref = item.partition("=")
+        if not equals or not name or not ref:
+            raise UserError(f"--data {item!r} must be NAME=REF, such as text=my.jsonl.")
+        pairs[name] = ref
+    return pairs
+
+
+def scored(saes: list[str], suite: Any, out: Path, given: dict[str, Any], *, quiet: bool) -> Any:
+    from saebench.console import LiveProgress, PlainProgress
+    from saebench.engine import evaluate
+
+    if not quiet and sys.stdout.isatty():
+        with LiveProgress() as live:
+            return evaluate(saes, suite, out=out, progress=live, **given)
+    return evaluate(saes, suite, out=out, progress=None if quiet else PlainProgress(), **given)
