@@ -68,6 +68,11 @@ def name_of(kind: str, layer: int) -> str:
     return EMBED if kind == EMBED else f"blocks.{layer}.{kind}"
 
 
+def parts_of(hook: str) -> list[str]:
+    """The hooks that `A + B` reads side by side; the hook itself where it is one."""
+    return [part.strip() for part in hook.split("+")]
+
+
 def parse_hook(hook: str, n_layers: int, options: Callable[[], Iterable[str]]) -> tuple[str, int]:
     """Kind and layer of a hook's name.
 

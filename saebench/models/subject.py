@@ -14,7 +14,7 @@ from torch import Tensor
 from saebench.errors import UserError
 from saebench.models.fingerprint import content_hash
 from saebench.models.past import Past, suffix
-from saebench.models.sites import EMBED, KINDS, RESIDUAL, Site, name_of, parse_hook
+from saebench.models.sites import EMBED, KINDS, RESIDUAL, Site, name_of, parse_hook, parts_of
 
 if TYPE_CHECKING:
     from saebench.data.synthetic import Synthetic
@@ -132,11 +132,15 @@ class Subject(ABC):
     # where it can be read
 
     def site(self, hook: str) -> Site:
-        """The validated place of a hook.
+        """The validated place of a hook; `A + B` has the lower layer of the two and both widths together.
 
         Raises:
             UserError: The name is unknown, its layer is out of range, or this architecture has no such place.
         """
+        parts = parts_of(hook)
+        if len(parts) > 1 and hook not in self._sites:
+            sites = [self.site(part) for part in parts]
+            self._sites[hook] = Site(hook, min(site.layer for site in sites), sum(site.width for site in sites), False)
         if hook not in self._sites:
             kind, layer = parse_hook(hook, self.n_layers, self.sites)
             reason = self._absent(kind, layer)
@@ -175,7 +179,7 @@ class Subject(ABC):
 
         Args:
             tokens: Ids `[batch, length]`, rows padded on the right.
-            hooks: Names of hooks to keep.
+            hooks: Names of hooks to keep; `A + B` keeps both and what they hold side by side.
             final: Whether the final hidden states are wanted; without them the pass ends as soon as
                 the last wanted hook has fired.
 
@@ -183,12 +187,17 @@ class Subject(ABC):
             UserError: Unknown hook, tokens of the wrong shape, out of the vocabulary or too long,
                 a model that is not causal, or a hook that never fired.
         """
-        sites = [self.site(hook) for hook in dict.fromkeys(hooks)]
+        sites = [self.site(part) for part in dict.fromkeys(part for hook in hooks for part in parts_of(hook))]
         tokens = self._checked(tokens)
         self._prove_causal()
         if not sites and not final:
             return Run(tokens, {}, None)
-        return self._forward(tokens, sites, final)
+        run = self._forward(tokens, sites, final)
+        for hook in hooks:
+            if hook not in run.acts:
+                acts = [run.acts[part] for part in parts_of(hook)]
+                run.acts[hook] = torch.cat([one.to(acts[0].device, acts[0].dtype) for one in acts], dim=-1)
+        return run
 
     def resume(self, run: Run, hook: str, value: Tensor) -> Tensor:
         """Final hidden states with the activation at a hook replaced; only layers from the hook on are run.

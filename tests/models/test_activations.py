@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from saebench.errors import UserError
 from saebench.models import load_model
 from saebench.models.sites import KINDS
 from tests.models.conftest import Case
@@ -151,3 +152,13 @@ def test_other_families_resume_exactly_from_every_hook(name: str) -> None:
     scale = 0.3 if name == "granite" else 1.0
     torch.testing.assert_close(pre + scale * (attn_out + mlp_out), post, rtol=0.0, atol=2e-5)
     assert pre.shape == (*tokens.shape, WIDTH)
+
+
+def test_hooks_read_side_by_side_are_both_and_their_parts(case: Case) -> None:
+    both = "blocks.1.hook_resid_pre + blocks.0.hook_mlp_out"
+    run = case.subject.forward(case.tokens, [both, "blocks.0.hook_resid_post"])
+    parts = [run.acts["blocks.1.hook_resid_pre"], run.acts["blocks.0.hook_mlp_out"]]
+    assert torch.equal(run.acts[both], torch.cat(parts, dim=-1))
+    assert case.subject.site(both).width == 2 * WIDTH and case.subject.site(both).layer == 0
+    with pytest.raises(UserError, match="hook_mlp_ou"):
+        case.subject.site("blocks.1.hook_resid_pre + blocks.0.hook_mlp_ou")
