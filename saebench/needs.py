@@ -114,10 +114,12 @@ def _data(name: str, spec: Any, model: str) -> list[Need]:
 
         return [_files(HUB if source == "saebench" else source, ("*.json",), why)]
     if name == "questions" and source in ("wmdp-bio", "saebench"):
-        from saebench.data.questions_file import FORGET, SUBJECTS
+        from saebench.data.questions_file import REVISIONS, sets
 
-        asked = [("cais/wmdp", FORGET), *(("cais/mmlu", subject) for subject in SUBJECTS)]
-        return [Need("dataset", f"hf:{r}", None, why, "library", config=c, split=spec.split) for r, c in asked]
+        return [
+            Need("dataset", f"hf:{repo}", REVISIONS[repo], why, "library", config=config, split=spec.split)
+            for repo, config in sets()
+        ]
     if source.startswith("hf:") and hasattr(spec, "config"):
         reference, _, revision = source.partition("@")
         return [Need("dataset", reference, revision or None, why, "first", config=spec.config, split=spec.split)]

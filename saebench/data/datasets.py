@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saebench.data import wmdp
 from saebench.data.corpus import Corpus, build_corpus, item_corpus, tokenised, truncated
 from saebench.data.texts import Text, default_source
 from saebench.errors import UserError, unknown
@@ -33,7 +34,7 @@ _DEFAULTS: Mapping[str, tuple[str, str]] = {
     "entities": ("world", "saebench"),
     "questions": ("world", "wmdp-bio"),
     "forget": ("world:forget", ""),
-    "retain": ("world:retain", "hf:Salesforce/wikitext"),
+    "retain": ("world:retain", wmdp.RETAIN),
 }
 """What `source: default` stands for beside text: for the world's own model, and for any other."""
 
@@ -90,20 +91,16 @@ def resolved(name: str, source: Any, model_name: str) -> Any:
         raise unknown("data name", name, ["text", *_DEFAULTS])
     found = _DEFAULTS[name][model_name != "world"]
     if not found:
-        from saebench.data.wmdp import COLUMN, NAMES, REQUEST
-
         raise UserError(
             f"Data {name!r} has no default for model {model_name or 'of your own'!r}: pass --data {name}=FOLDER with "
             "the text that is to be forgotten. The reference suite's is WMDP-bio, which is gated: ask for it at "
-            f"{REQUEST} and put {NAMES[0]}.jsonl (rows with a column {COLUMN!r}) into that folder."
+            f"{wmdp.REQUEST} and put {wmdp.NAMES[0]}.jsonl (rows with a column {wmdp.COLUMN!r}) into that folder."
         )
     return found
 
 
 def with_its_keys(source: Any, wanted: Any, spec: Any) -> Any:
     """The spec with the configuration and split that belong to the source that `default` stands for."""
-    from saebench.data import wmdp
-
     if source == "default" and wanted == wmdp.RETAIN:
         return spec.model_copy(update={"config": wmdp.RETAIN_CONFIG, "split": wmdp.RETAIN_SPLIT})
     return spec
@@ -164,8 +161,6 @@ def load_dataset(
 
 def _beside(name: str, source: Any, spec: TextSpec, model: Subject, offline: bool, *, gated: bool) -> Corpus:
     """A text that belongs to questions: WMDP's own names for it, and what `default` means for the one to retain."""
-    from saebench.data import wmdp
-
     if gated and name == "forget" and isinstance(source, (str, Path)) and source != "default":
         source = wmdp.forget_corpus(source)
     wanted = resolved(name, source, model.name)

@@ -12,7 +12,7 @@ from saebench.data.facts_tables import FactTable, Template, filled
 from saebench.data.tables import read_table, table_files
 from saebench.errors import UserError
 
-HUB = "hf:adamkarvonen/ravel_prompts"
+HUB = "hf:adamkarvonen/ravel_prompts@dead73bd9a75a3d5a54bd565c4391eb936830248"
 """The reference suite's prompts: for each type one file of facts and one of templates (and two of splits)."""
 HUB_TYPES: dict[str, list[str]] = {
     "city": ["Country", "Continent", "Language"],

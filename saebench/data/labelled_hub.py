@@ -24,7 +24,14 @@ REVISIONS: Mapping[str, str | None] = {
 _BOTH = ("data/train-*.parquet", "data/test-*.parquet")
 LANGUAGES: Mapping[str, str] = {"en": "en-fr", "fr": "fr-it", "de": "de-en", "es": "es-fr", "nl": "nl-pt"}
 """Language pair from which each language is taken."""
-PROGRAMMING = ("C", "Python", "HTML", "Java", "PHP")
+PROGRAMMING: Mapping[str, tuple[str, ...]] = {
+    "C": (".c", ".h"),
+    "Python": (".py",),
+    "HTML": (".html",),
+    "Java": (".java",),
+    "PHP": (".php", ".php3", ".php4", ".php5", ".phps", ".phpt"),
+}
+"""Programming languages by the endings of a file's path, as the dataset's card has them."""
 TOPICS = ("World", "Sports", "Business", "Sci-Tech")
 """Of the news, by their numbers in the dataset."""
 PROFESSIONS: tuple[str, ...] = (
@@ -43,11 +50,11 @@ CATEGORIES: Mapping[str, str] = {
 
 
 def files() -> tuple[HubFiles, ...]:
-    """What is read of each dataset: one shard of the code, and the first shard of five language pairs."""
+    """What is read of each dataset: one shard of the code, the first shard of five language pairs, all reviews."""
     of = REVISIONS
     return (
         HubFiles(BIOS, _BOTH, of[BIOS]),
-        HubFiles(AMAZON, _BOTH, of[AMAZON]),
+        HubFiles(AMAZON, (), of[AMAZON]),
         HubFiles(NEWS, _BOTH, of[NEWS]),
         HubFiles(CODE, ("data/train-00000-of-01126.parquet",), of[CODE]),
         HubFiles(EUROPARL, tuple(f"{pair}/train-00000-of-*.parquet" for pair in LANGUAGES.values()), of[EUROPARL]),

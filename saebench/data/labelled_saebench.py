@@ -78,13 +78,19 @@ def _news(folder: Path, _: int) -> list[Row]:
 def _code(folder: Path, count: int) -> list[Row]:
     found: dict[str, list[Row]] = {name: [] for name in PROGRAMMING}
     for file in sorted(folder.glob("data/train-00000-of-*")):
-        for row in hub_layout.rows(file, ("code", "language")):
-            code, members = str(row["code"] or ""), found.get(str(row["language"]))
+        for row in hub_layout.rows(file, ("content", "path")):
+            code, language = str(row["content"] or ""), _language(str(row["path"]))
+            members = found.get(language)
             if members is not None and len(members) <= count and len(code) > _HEADER + _CONTEXT:
-                members.append(Row(code[_HEADER:], str(row["language"])))
+                members.append(Row(code[_HEADER:], language))
             if all(len(members) > count for members in found.values()):
                 break
     return [row for members in found.values() for row in members]
+
+
+def _language(path: str) -> str:
+    """The programming language of a file; "" where it is none of those that take part."""
+    return next((name for name, endings in PROGRAMMING.items() if path.endswith(endings)), "")
 
 
 def _parliament(folder: Path, count: int) -> list[Row]:
@@ -97,8 +103,9 @@ def _parliament(folder: Path, count: int) -> list[Row]:
 
 
 def _parted(folder: Path, columns: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    by_split = hub_layout.splits(folder)
     for part in ("train", "test"):
-        for file in sorted(folder.glob(f"data/{part}-*")):
+        for file in by_split.get(part, ()):
             for row in hub_layout.rows(file, columns):
                 yield part, tuple(row[column] for column in columns)
 
@@ -124,7 +131,7 @@ def _plans() -> dict[str, _Plan]:
         "bias_in_bios_class_set3": _Plan(BIOS, _biographies, classes[3], balanced=gender),
         "amazon_reviews": _Plan(AMAZON, _reviews, tuple(CATEGORIES.values())[:5], balanced=stars, uses=both),
         "amazon_reviews_sentiment": _Plan(AMAZON, _reviews, stars, _by_rating),
-        "github-code": _Plan(CODE, _code, PROGRAMMING),
+        "github-code": _Plan(CODE, _code, tuple(PROGRAMMING)),
         "ag_news": _Plan(NEWS, _news, TOPICS),
         "europarl": _Plan(EUROPARL, _parliament, tuple(LANGUAGES)),
         "bias_in_bios": _Plan(

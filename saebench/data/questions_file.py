@@ -12,8 +12,19 @@ from saebench.data.tables import read_table, table_files
 from saebench.errors import UserError, nearest
 
 FORGET = "wmdp-bio"
+WMDP, MMLU = "cais/wmdp", "cais/mmlu"
+REVISIONS: Mapping[str, str] = {
+    WMDP: "7125571f22f032c56415e7980f48d877dd830ff8",
+    MMLU: "c30699e8356da336a370243923dbaf21066bb9fe",
+}
+"""Commit of each dataset."""
 SUBJECTS = ("high_school_us_history", "college_computer_science", "high_school_geography", "human_aging")
 """MMLU subjects that the reference suite wants retained."""
+
+
+def sets() -> tuple[tuple[str, str], ...]:
+    """Dataset and configuration of what the reference suite asks."""
+    return (WMDP, FORGET), *((MMLU, subject) for subject in SUBJECTS)
 
 
 def phrases(header: str) -> Phrases:
@@ -46,11 +57,10 @@ def from_hub(header: str, split: str, offline: bool) -> Asked:
     import datasets
 
     questions: list[Question] = []
-    for repo, config in (("cais/wmdp", FORGET), *(("cais/mmlu", subject) for subject in SUBJECTS)):
+    how = datasets.DownloadConfig(local_files_only=offline)
+    for repo, config in sets():
         try:
-            found = datasets.load_dataset(
-                repo, config, split=split, download_config=datasets.DownloadConfig(local_files_only=offline)
-            )
+            found = datasets.load_dataset(repo, config, split=split, revision=REVISIONS[repo], download_config=how)
         except (OSError, ValueError) as error:
             why = "--offline was given and it is not in the local cache" if offline else " ".join(str(error).split())
             raise UserError(

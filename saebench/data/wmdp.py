@@ -11,7 +11,7 @@ REQUEST = "https://huggingface.co/datasets/cais/wmdp-bio-forget-corpus"
 NAMES = ("bio-forget-corpus", "bio_forget_corpus", "bio-remove-dataset", "bio_remove_dataset")
 """Stems under which it was handed out over time."""
 SUFFIXES = (".jsonl", ".parquet")
-RETAIN = "hf:Salesforce/wikitext"
+RETAIN = "hf:Salesforce/wikitext@b08601e04326c79dfdd32d625aee71d232d685c3"
 RETAIN_CONFIG = "wikitext-2-raw-v1"
 RETAIN_SPLIT = "test"
 COLUMN = "text"

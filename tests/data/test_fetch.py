@@ -12,11 +12,11 @@ import huggingface_hub
 import pytest
 
 from saebench.data import labelled_sae_probes
-from saebench.data.labelled_hub import REVISIONS
+from saebench.data.labelled_hub import AMAZON, REVISIONS
 from saebench.data.specs import LabelledSpec
 from saebench.errors import UserError
 from saebench.fetch import Need, fetch, missing, refuse_missing, wanted
-from saebench.suite import TextSpec
+from saebench.suite import TextSpec, load_suite
 from tests.helpers.hub import COMMIT, serving
 
 
@@ -62,6 +62,15 @@ def test_needs_are_listed_once_with_their_pinned_revisions() -> None:
     some = wanted(suite("owner/model", probing=LabelledSpec(tasks=["ag_news"])))
     assert [need.reference for need in some] == ["owner/model", "hf:fancyzhx/ag_news"]
     assert wanted(suite("world", probing=LabelledSpec()), model="owner/model")[1:] != []
+
+
+def test_all_the_reference_suite_reads_is_pinned_but_what_nobody_could_confirm() -> None:
+    needs = [need for need in wanted(load_suite("saebench"), model="gpt2") if need.kind == "dataset"]
+    loose = {need.reference for need in needs if need.revision is None and need.way != "by hand"}
+    assert loose == {"hf:Skylion007/openwebtext", f"hf:{AMAZON}"}
+    assert all(
+        len(need.revision or "") == 40 for need in needs if need.reference not in loose and need.way == "library"
+    )
 
 
 def test_an_offline_run_is_refused_with_all_that_is_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,11 +46,12 @@ def reference() -> dict[str, dict[str, bytes]]:
         for repo, rows in ((BIOS, bios), (AMAZON, reviews), (NEWS, news)):
             hashed = "-0ab65b32c47407e8" if repo == BIOS else ""
             repos.setdefault(f"datasets/{repo}", {})[f"data/{part}-00000-of-00001{hashed}.parquet"] = parquet(rows)
+    paths = {"C": "a.h", "Python": "b/c.py", "HTML": "d.html", "Java": "e.java", "PHP": "f.php5", "C++": "g.H"}
     code = [
-        {"code": "licence" * 30 + f"{language} {i} " + "x" * 400, "language": language, "size": 1}
-        for i in range(20) for language in ("C", "Python", "HTML", "Java", "PHP", "Ada")
+        {"content": "licence" * 30 + f"{language} {i} " + "x" * 400, "path": path, "size": 1}
+        for i in range(20) for language, path in paths.items()
     ]  # fmt: skip
-    code.insert(0, {"code": "short", "language": "C", "size": 1})
+    code.insert(0, {"content": "short", "path": "a.c", "size": 1})
     repos[f"datasets/{CODE}"] = {f"data/train-{i:05d}-of-01126.parquet": parquet(code) for i in range(2)}
     repos[f"datasets/{EUROPARL}"] = {
         f"{pair}/train-{i:05d}-of-00002.parquet": parquet(
@@ -120,6 +121,13 @@ def test_labels_halves_and_parts_are_those_of_the_dataset(hub: list[str]) -> Non
     pair = labelled.pairs[0]
     for i, c, a in zip(pair.train, pair.train_class, pair.train_attribute, strict=True):
         assert labelled.texts[i].split()[:2] == [("professor", "nurse")[c], str(a)]
+
+
+def test_reviews_are_found_wherever_the_dataset_keeps_them(cache: Path) -> None:
+    rows = reference()[f"datasets/{AMAZON}"].items()
+    with serving({f"datasets/{AMAZON}": {f"reviews/{name.removeprefix('data/')}": table for name, table in rows}}):
+        labelled = read_labelled("saebench", SPEC.model_copy(update={"tasks": ["amazon_reviews"]}), seed=42)
+    assert [text[2] for text in words(labelled, "amazon_reviews", 3)] == ["train"] * 8 + ["test"] * 4
 
 
 def test_what_was_fetched_once_is_read_without_a_network(hub: list[str]) -> None:
