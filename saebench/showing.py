@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
+    from saebench.data.corpus import Corpus
     from saebench.models import Subject
-    from saebench.saes import SparseCoder
+    from saebench.saes import Codes, SparseCoder
 
 PROBE_TOKENS = 4096
 """Tokens of a probe batch."""
@@ -46,7 +49,7 @@ def _tried(sae: SparseCoder, ref: str, text: str) -> tuple[dict[str, str], list[
     model = load_model(ref)
     check_fits(sae, model.site(sae.hook_in).width, model.site(sae.hook_out).width)
     x, y, source = probe_batch(model, sae.hook_in, sae.hook_out, text)
-    measured = measure(sae, x, y)
+    measured = measure(sae, x, y, _row_codes(sae, model, text) if sae.needs_sequence else None)
     return described.measurements(sae, measured, len(x), source), measured.warnings, described.verdict(sae, measured)
 
 
@@ -60,18 +63,38 @@ def probe_batch(
     """
     import torch
 
-    from saebench.data.corpus import build_corpus
-    from saebench.suite import TextSpec
-
-    corpus = build_corpus("text", source, TextSpec(tokens=tokens), model)
+    corpus = _text(model, source, tokens)
     parts: dict[str, list[Tensor]] = {hook_in: [], hook_out: []}
-    for row in range(corpus.rows):
-        ids = torch.as_tensor(corpus.row(row), dtype=torch.long)[None]
-        run = model.forward(ids, [hook_in, hook_out], final=False)
-        valid = torch.from_numpy(corpus.valid[corpus.starts[row] : corpus.starts[row + 1]])
+    for acts, valid in _rows(model, [hook_in, hook_out], corpus):
         for hook, rows in parts.items():
-            rows.append(run.acts[hook][0].cpu()[valid].float())
+            rows.append(acts[hook].cpu()[valid].float())
     if not corpus.rows:
         raise UserError(f"There is no text in {source!r} to try the SAE on.")
     x, y = (torch.cat(parts[hook]) for hook in (hook_in, hook_out))
     return x, y, corpus.source
+
+
+def _row_codes(sae: SparseCoder, model: Subject, source: str) -> Codes:
+    """Codes of a probe batch's tokens, each with those before it in its row."""
+    from saebench.engine.encoding import encoded
+    from saebench.saes import Codes
+
+    rows = _rows(model, [sae.hook_in], _text(model, source, PROBE_TOKENS))
+    return Codes.cat([encoded(sae, acts[sae.hook_in], valid).to("cpu") for acts, valid in rows])
+
+
+def _text(model: Subject, source: str, tokens: int) -> Corpus:
+    from saebench.data.corpus import build_corpus
+    from saebench.suite import TextSpec
+
+    return build_corpus("text", source, TextSpec(tokens=tokens), model)
+
+
+def _rows(model: Subject, hooks: list[str], corpus: Corpus) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Activations by hook `[1, length, width]` of each row of a text, and which of its tokens count `[1, length]`."""
+    import torch
+
+    for row in range(corpus.rows):
+        ids = torch.as_tensor(corpus.row(row), dtype=torch.long)[None]
+        valid = torch.from_numpy(corpus.valid[corpus.starts[row] : corpus.starts[row + 1]])
+        yield model.forward(ids, hooks, final=False).acts, valid[None]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from saebench.engine.batches import Batcher
+from saebench.engine.encoding import encoded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ class Ablate:
         with torch.no_grad():
             for batch in Batcher(self._corpus, model.device).all(self._budget):
                 run = model.forward(batch.tokens, [sae.hook_in], final=False)
-                codes = sae.encode(run.acts[sae.hook_in][batch.valid])
+                codes = encoded(sae, run.acts[sae.hook_in], batch.valid)
                 whole, owner = sae.decode(codes).double(), batch.document.cpu()
                 count.index_add_(0, owner, torch.ones(len(owner), dtype=torch.float64))
                 for place, latents in enumerate(sets):

@@ -9,6 +9,7 @@ import torch
 
 from saebench.engine.accumulate import out_of_memory
 from saebench.engine.batches import Batch, Batcher
+from saebench.engine.encoding import encoded
 from saebench.engine.pooling import Density
 from saebench.inputs import QuestionRuns
 
@@ -52,7 +53,7 @@ def density(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder], budget:
                 if isinstance(part, str):
                     continue
                 try:
-                    part.adder(sae.encode(run.acts[sae.hook_in][batch.valid]), batch)()
+                    part.adder(encoded(sae, run.acts[sae.hook_in], batch.valid), batch)()
                 except (RuntimeError, ValueError, TypeError) as error:
                     if out_of_memory(error):
                         raise
@@ -88,7 +89,7 @@ class ClampedAnswers:
         with torch.no_grad():
             for batch in Batcher(self._data.corpus, model.device).all(self._budget):
                 run = model.forward(batch.tokens, hooks, final=False)
-                codes = sae.encode(run.acts[sae.hook_in][batch.valid])
+                codes = encoded(sae, run.acts[sae.hook_in], batch.valid)
                 whole = None if sae.linear_decoder else sae.decode(codes)
                 for place, (latents, values) in enumerate(settings):
                     edited = self._edited(run, batch, codes, whole, latents, values)

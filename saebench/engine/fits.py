@@ -9,6 +9,7 @@ import torch
 
 from saebench.engine.accumulate import out_of_memory
 from saebench.engine.batches import Batcher
+from saebench.engine.encoding import encoded
 from saebench.engine.error_fit import ErrorFit, Moments
 from saebench.engine.labels import Labels
 from saebench.inputs import OtherCodes, TokenLabels
@@ -45,9 +46,8 @@ class Fit:
     _entries: int = 0
     _moments: Moments | None = None
 
-    def add(self, x: torch.Tensor, y: torch.Tensor, labels: TokenLabels | None) -> None:
-        """Take the activations of a batch's valid tokens."""
-        codes = self.sae.encode(x)
+    def add(self, codes: Codes, x: torch.Tensor, y: torch.Tensor, labels: TokenLabels | None) -> None:
+        """Take the codes and the activations of a batch's valid tokens."""
         if self.errors:
             self._moments = self._moments or Moments.of(self.sae, x.device)
             self._moments.add(x.float(), y.float() - self.sae.decode(codes).float())
@@ -83,7 +83,8 @@ def fit(model: Subject, corpus: Corpus, fits: list[Fit], budget: int) -> None:
                     continue
                 sae = part.sae
                 try:
-                    part.add(run.acts[sae.hook_in][batch.valid], run.acts[sae.hook_out][batch.valid], known)
+                    codes = encoded(sae, run.acts[sae.hook_in], batch.valid)
+                    part.add(codes, run.acts[sae.hook_in][batch.valid], run.acts[sae.hook_out][batch.valid], known)
                 except (RuntimeError, ValueError, TypeError) as error:
                     if out_of_memory(error):
                         raise

@@ -15,6 +15,7 @@ from saebench.engine.ablation import Ablation
 from saebench.engine.accumulate import Fields, Tally, add_fields, by_unit, out_of_memory, reduced
 from saebench.engine.batches import Batch, Batcher, frequencies
 from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.encoding import encoded
 from saebench.engine.kept import Kept, Prefix
 from saebench.engine.labels import Labels
 from saebench.engine.losses import CleanPredictions
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from saebench.data.corpus import Corpus
     from saebench.engine.error_fit import ErrorFit
     from saebench.models import Run, Subject
-    from saebench.saes import Codes, SparseCoder
+    from saebench.saes import SparseCoder
 
 
 @dataclass
@@ -238,7 +239,7 @@ class Pass:
         sae = task.sae
         x, target = run.acts[sae.hook_in][batch.valid], run.acts[sae.hook_out]
         y = x if sae.hook_in == sae.hook_out else target[batch.valid]
-        codes: Codes = sae.encode(x)
+        codes = encoded(sae, run.acts[sae.hook_in], batch.valid)
         views: dict[type, Any] = {Activity: Activity(codes, sae.W_dec)}
         views[RandomActivity] = views[Activity]
         if not self.model.has_logits:

@@ -132,10 +132,17 @@ class Measured:
     warnings: list[str]
 
 
-def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None) -> Measured:
-    """Measure a coder on a probe batch `x [n, d_in]` (and target `y [n, d_out]` if it is not x)."""
+def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None, codes: Codes | None = None) -> Measured:
+    """Measure a coder on a probe batch `x [n, d_in]` (and target `y [n, d_out]` if it is not x).
+
+    Args:
+        coder: The coder.
+        x: Activations at its input hook.
+        y: Activations at its output hook.
+        codes: The batch's codes, where they are more than those of its tokens one by one.
+    """
     y = x if y is None else y
-    codes: Codes = coder.encode(x)
+    codes = coder.encode(x) if codes is None else codes
     made = coder.decode(codes)
     y = y.to(made.device)
     error = (made - y).double().square().sum()
@@ -150,7 +157,7 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None) -> Measured:
         warnings.append("no latent fires on the probe batch")
     if explained < 0:
         warnings.append(f"explains less variance than the mean does ({explained:.2f}): wrong hook or input?")
-    if isinstance(coder, Coder):
+    if isinstance(coder, Coder) and not coder.needs_sequence:
         from saebench.saes.conventions import suspect
 
         warnings += suspect(coder, x, y)

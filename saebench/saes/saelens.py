@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from saebench.errors import UserError, unknown
+from saebench.saes import temporal
 from saebench.saes.architectures import AbsTopK, JumpReLU, TopK
 from saebench.saes.building import single
 from saebench.saes.coder import Coder
@@ -79,6 +80,8 @@ def build(
     """
     config = modern(config, where)
     architecture = config["architecture"]
+    if architecture == "temporal":
+        return temporal.build(config, tensors, where)
     if architecture not in CLASSES:
         raise not_supported(architecture, where)
     weights = {name: single(t) for name, t in tensors.items()}
@@ -179,9 +182,7 @@ def from_object(obj: Any, where: str) -> Coder | None:
     if not hasattr(config, "to_dict") or not callable(getattr(obj, "state_dict", None)):
         return None
     declared = config.to_dict()
-    if declared.get("architecture") == "temporal":
-        raise not_supported("temporal", where)
-    if declared.get("architecture") not in CLASSES or "normalize_activations" not in declared:
+    if declared.get("architecture") not in (*CLASSES, "temporal") or "normalize_activations" not in declared:
         return None
     return build(declared, obj.state_dict(), where=where)
 

@@ -25,7 +25,7 @@ CLASSES: dict[str, type[Coder]] = {
     "jumprelu_transcoder": JumpReLU,
     "jumprelu_skip_transcoder": JumpReLU,
 }
-"""Architectures run by their own equations here; `matching_pursuit` is run by SAELens itself."""
+"""Architectures run by their own equations here; `temporal` is too, and `matching_pursuit` by SAELens."""
 
 RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index",
            "activation_fn_str": "activation_fn"}  # fmt: skip
@@ -85,10 +85,5 @@ def whole(k: Any, where: str) -> int:
 
 
 def not_supported(architecture: str, where: str) -> UserError:
-    if architecture == "temporal":
-        return UserError(
-            f"{where}: a temporal SAE encodes a token from the tokens before it, which is not supported yet. "
-            f"Supported: {', '.join(CLASSES)}, matching_pursuit."
-        )
-    known = unknown(f"architecture in {where}:", architecture, [*CLASSES, "matching_pursuit"])
+    known = unknown(f"architecture in {where}:", architecture, [*CLASSES, "matching_pursuit", "temporal"])
     return UserError(f"{known} For one of your own, register a loader, or pass an object (docs/formats.md).")

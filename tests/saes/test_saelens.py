@@ -141,11 +141,6 @@ def test_matching_pursuit_is_run_by_saelens(tmp_path: Path) -> None:
     assert coder.linear_decoder and coder.architecture == "matching_pursuit"
 
 
-def test_temporal_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="temporal SAE .* not supported yet.*standard"):
-        load_sae(write(tmp_path, "temporal"))
-
-
 @pytest.mark.parametrize("across", ["skip_transcoder", "jumprelu_skip_transcoder"])
 def test_skip_connection_is_in_reconstruct_and_needs_its_input(across: str) -> None:
     sae = upstream(across)
