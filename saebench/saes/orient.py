@@ -74,7 +74,7 @@ def oriented(named: Mapping[str, Tensor], transposed: Collection[str] | None, wh
     A missing decoder bias is zero. A threshold of one entry is every latent's.
 
     Raises:
-        UserError: A square matrix, or no vector over latents, and no word on which way round they are.
+        UserError: A square matrix, or no vector that tells the number of latents, and no word on which way round they are.
     """
     found = dict(named)
     if "log_threshold" in found:
@@ -94,8 +94,7 @@ def _turned(name: str, found: Mapping[str, Tensor], transposed: Collection[str] 
     if transposed is not None:
         return matrix.T.contiguous() if name in transposed else matrix
     axis = 1 if name == "W_enc" else 0
-    vectors = (found[v] for v in PER_LATENT if v in found)
-    latents = next((len(v) for v in vectors if v.ndim == 1 and v.numel() > 1), None)
+    latents = _latents(found)
     if matrix.ndim != 2 or latents is None or matrix.shape[0] == matrix.shape[1]:
         raise UserError(
             f"{where}: the sizes do not tell which way round {name!r} of shape {list(matrix.shape)} is. Say in "
@@ -105,3 +104,16 @@ def _turned(name: str, found: Mapping[str, Tensor], transposed: Collection[str] 
     if matrix.shape[axis] == latents:
         return matrix
     return matrix.T.contiguous() if matrix.shape[1 - axis] == latents else matrix
+
+
+def _latents(found: Mapping[str, Tensor]) -> int | None:
+    """The number of latents: of a vector over them, else the side of the decoder that its bias does not have."""
+    vectors = (found[v] for v in PER_LATENT if v in found)
+    counted = next((len(v) for v in vectors if v.ndim == 1 and v.numel() > 1), None)
+    decoder, bias = found.get("W_dec"), found.get("b_dec")
+    if counted is not None or decoder is None or bias is None or decoder.ndim != 2 or bias.ndim != 1:
+        return counted
+    sides = list(decoder.shape)
+    if len(bias) not in sides or sides[0] == sides[1]:
+        return None
+    return sides[1 - sides.index(len(bias))]

@@ -179,6 +179,15 @@ def test_matrices_are_turned_by_their_sizes(flip: tuple[str, ...], tmp_path: Pat
     torch.testing.assert_close(coder.reconstruct(activations()), (relu(activations()) @ ROWS) + C, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("flip", [(), ("W_enc",), ("W_dec",), ("W_enc", "W_dec")])
+def test_without_a_vector_over_latents_the_decoders_bias_tells(flip: tuple[str, ...], tmp_path: Path) -> None:
+    bare = {name: tensor for name, tensor in BASIC.items() if name != "b_enc"}
+    plain = load_sae(described(tmp_path / "plain", bare, architecture="standard", transposed="[]"))
+    turned = {name: tensor.T if name in flip else tensor for name, tensor in bare.items()}
+    found = load_sae(described(tmp_path / "turned", turned, architecture="standard"))
+    assert torch.equal(plain.reconstruct(activations()), found.reconstruct(activations()))
+
+
 def test_square_matrices_must_be_said_to_lie_one_way_or_the_other(tmp_path: Path) -> None:
     square = {"W_enc": draw(D, D, seed=1), "b_enc": draw(D, seed=3), "W_dec": draw(D, D, seed=2), "b_dec": C}
     refused(described(tmp_path, square, architecture="standard"), "do not tell which way round 'W_enc'.*`transposed:")
