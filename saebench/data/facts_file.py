@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saebench.data.facts_tables import FactTable, Template, filled
-from saebench.data.tables import read_table, table_files
+from saebench.data.tables import read_table, single, table_files
 from saebench.errors import UserError
 
 HUB = "hf:adamkarvonen/ravel_prompts@dead73bd9a75a3d5a54bd565c4391eb936830248"
@@ -100,13 +100,14 @@ def _json(file: Path) -> dict[str, Any]:
 def _from_table(file: Path, prompts: Sequence[str]) -> list[FactTable]:
     facts: dict[str, dict[str, dict[str, str]]] = {}
     for number, row in enumerate(read_table(file, ("entity", "attribute", "value")), 1):
-        cells = [str(row.get(column, "")).strip() for column in ("entity", "attribute", "value")]
+        where = f"Row {number} of {str(file)!r}"
+        cells = [single(row, column, where).strip() for column in ("entity", "attribute", "value")]
         if not all(cells):
-            raise UserError(f"Row {number} of {str(file)!r} lacks an entity, an attribute or a value.")
+            raise UserError(f"{where} lacks an entity, an attribute or a value.")
         entity, attribute, value = cells
         known = facts.setdefault(str(row.get("type", file.stem)), {}).setdefault(entity, {})
         if known.setdefault(attribute, value) != value:
-            raise UserError(f"Row {number} of {str(file)!r}: {entity!r} has two values of {attribute!r}.")
+            raise UserError(f"{where}: {entity!r} has two values of {attribute!r}.")
     return [_table(type_, entities, prompts) for type_, entities in sorted(facts.items())]
 
 

@@ -29,6 +29,15 @@ def held_out(names: Iterable[str], share: float, *purpose: str | int) -> set[str
     return lowest(known, min(max(round(share * len(known)), 1), len(known) - 1), *purpose)
 
 
+def shown(name: str, most: int = 60) -> str:
+    """A name for a sentence, in quotes, and only its beginning where it is long.
+
+    >>> shown("abc", 2)
+    "'ab...'"
+    """
+    return repr(name if len(name) <= most else f"{name[:most]}...")
+
+
 def listing(names: Iterable[str], most: int = 5) -> str:
     """Names for a sentence, the first few of them.
 
@@ -37,4 +46,4 @@ def listing(names: Iterable[str], most: int = 5) -> str:
     """
     known = sorted(set(names))
     rest = f" and {len(known) - most} more" if len(known) > most else ""
-    return ", ".join(repr(name) for name in known[:most]) + rest
+    return ", ".join(shown(name) for name in known[:most]) + rest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saebench.data import hub_data
 from saebench.data.hub_layout import SPLITS, splits
 from saebench.data.labelled_split import Labelling, Row
-from saebench.data.tables import read_table, table_files
+from saebench.data.tables import read_table, single, table_files
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def labellings(name: str, rows: Sequence[Mapping[str, Any]], spec: LabelledSpec)
 
 
 def _labellings(name: str, files: Sequence[_File], spec: LabelledSpec) -> list[Labelling]:
-    needed = (spec.column, *([spec.label] if isinstance(spec.label, str) else spec.label))
+    needed = [spec.column, *([spec.label] if isinstance(spec.label, str) else spec.label)]
+    if spec.attribute != type(spec).model_fields["attribute"].default:
+        needed.append(spec.attribute)
     read = [each for file, part in files for each in _divided(list(read_table(file, needed)), part, str(file))]
     return _tasks(name, read, spec)
 
@@ -80,7 +82,7 @@ def _tasks(name: str, read: Sequence[_Read], spec: LabelledSpec) -> list[Labelli
     labels = [spec.label] if isinstance(spec.label, str) else spec.label
     pairs = None if spec.pairs is None else tuple(spec.pairs)
     return [
-        Labelling(name if len(labels) == 1 else f"{name} {label}", list(_rows(read, label, spec)), pairs=pairs)
+        Labelling(name if len(labels) == 1 else f"{name} {label}", list(_rows(name, read, label, spec)), pairs=pairs)
         for label in labels
     ]
 
@@ -102,11 +104,8 @@ def _stated(value: Any, number: int, where: str) -> str:
     return part
 
 
-def _rows(read: Iterable[_Read], label: str, spec: LabelledSpec) -> Iterator[Row]:
-    for row, part in read:
-        text, value, attribute = (_string(row.get(column)) for column in (spec.column, label, spec.attribute))
+def _rows(name: str, read: Iterable[_Read], label: str, spec: LabelledSpec) -> Iterator[Row]:
+    for number, (row, part) in enumerate(read, 1):
+        where = f"Row {number} of {name!r}"
+        text, value, attribute = (single(row, column, where) for column in (spec.column, label, spec.attribute))
         yield Row(text, value, attribute, part)
-
-
-def _string(value: Any) -> str:
-    return "" if value is None else str(value)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from saebench.data.specs import LabelledSpec
 
 PARTS = ("train", "test")
-MOST, FIT = 5000, 1024
-"""Most texts of a task of the last-token protocol, and most of them to fit on."""
+MOST, FIT, KEPT = 5000, 1024, 100
+"""Of a task of the last-token protocol: most texts, most of them to fit on, and how many are kept from fitting."""
 
 
 class Row(NamedTuple):
@@ -164,7 +164,7 @@ def cut_last_token(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dic
         return _cut_parts([row for row in rows if row.part], classes)
     members = {c: [row for row in rows if row.label == c] for c in classes}
     size = min(MOST, len(classes) * min(map(len, members.values())))
-    train = max(min(size - 100, FIT), 0)
+    train = max(min(size - KEPT, FIT), 0)
     test = max(size - train - 1, 0) if train else 0
     found = {}
     for back, c in enumerate(reversed(classes)):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saebench.data.held_out import listing
+from saebench.data.held_out import listing, shown
 from saebench.data.labelled import LabelledTexts, SpuriousPair, Task
 from saebench.data.labelled_split import (
+    KEPT,
     PARTS,
     Labelling,
     Row,
@@ -86,15 +87,19 @@ class Builder:
         present = {row.label for row in rows}
         classes = [c for c in (given.classes or ordered(present)) if c in present]
         if len(classes) < 2:
-            what = f"one class only ({classes[0]!r}, {len(rows)} texts)" if classes else "no labelled text"
+            what = f"one class only ({shown(classes[0])}, {len(rows)} texts)" if classes else "no labelled text"
             self._left_out.append(f"task {given.name!r}: {what}, and two are needed")
             return
         found = self._cut(given, rows, classes)
+        if not any(members for parts in found.values() for members in parts.values()):
+            few = f"{len(classes)} balanced classes have no more than the {KEPT} texts that are kept for scoring"
+            self._left_out.append(f"task {given.name!r}: by the last-token protocol its {few}")
+            return
         kept = [c for c in classes if self._enough(given.name, c, found.get(c, {}))]
         if kept != classes and self.spec.protocol == "last_token" and len(kept) > 1:
             found = self._cut(given, [row for row in rows if row.label in kept], kept)
         if len(kept) < 2:
-            number = f"one class ({kept[0]!r})" if kept else "no class"
+            number = f"one class ({shown(kept[0])})" if kept else "no class"
             self._left_out.append(f"task {given.name!r}: {number} with enough texts, and two are needed")
             return
         uses = given.uses or frozenset({"probing", "tpp"} if len(kept) > 2 else {"probing"})
@@ -115,7 +120,7 @@ class Builder:
         if fit >= self.spec.min_train and score >= self.spec.min_test:
             return True
         self._left_out.append(
-            f"{name}: class {c!r} has {fit} texts to fit on and {score} to score on, "
+            f"{name}: class {shown(c)} has {fit} texts to fit on and {score} to score on, "
             f"and {self.spec.min_train} and {self.spec.min_test} are needed"
         )
         return False

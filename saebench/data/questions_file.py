@@ -103,13 +103,15 @@ def _options(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return tuple(str(choice).strip() for choice in choices)
 
 
-def _answer(answer: Any, options: Sequence[str], where: str) -> int:
+def _answer(answer: Any, options: tuple[str, ...], where: str) -> int:
     text = str(answer).strip().removesuffix(".0")
     if len(text) == 1 and text.upper() in LETTERS:
         text = str(LETTERS.index(text.upper()))
+    if options.count(text) == 1 and not text.isdigit():
+        return options.index(text)
     if not text.isdigit() or int(text) >= len(options):
         raise UserError(
-            f"{where}: answer {answer!r} is out of range for {len(options)} options "
-            f"(0 to {len(options) - 1}, or A to {LETTERS[len(options) - 1]})."
+            f"{where}: answer {answer!r} is none of its {len(options)} options "
+            f"(0 to {len(options) - 1}, A to {LETTERS[len(options) - 1]}, or an option's own words)."
         )
     return int(text)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from saebench.data.held_out import shown
 from saebench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TABLES = (".csv", ".jsonl", ".json", ".parquet")
 
@@ -44,8 +49,27 @@ def read_table(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
     columns = {key for row in rows for key in row}
     for column in needed:
         if column not in columns:
-            raise UserError(f"{str(path)!r} has no column {column!r}. {nearest(column, columns)}")
+            raise UserError(f"{str(path)!r} has no column {column!r}. {_hint(column, columns)}")
     return ({k: v for k, v in row.items() if v is not None and v != "" and v == v} for row in map(_plain, rows))
+
+
+def _hint(column: str, columns: Collection[str]) -> str:
+    """What to do about a column that is not there."""
+    marks = [mark for mark in ";\t|" if len(columns) == 1 and mark in next(iter(columns))]
+    return f"Its cells are parted by {marks[0]!r}: part them by commas." if marks else nearest(column, columns)
+
+
+def single(row: Mapping[str, Any], column: str, where: str) -> str:
+    """What a row says in a column, as text; "" where it says nothing.
+
+    Raises:
+        UserError: A list or a mapping, which is no one thing.
+    """
+    value = row.get(column)
+    if isinstance(value, (list, dict)):
+        kind = "a list" if isinstance(value, list) else "a mapping"
+        raise UserError(f"{where} has {kind} in column {column!r}, where one value belongs: {shown(str(value))}.")
+    return "" if value is None else str(value)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -77,15 +101,30 @@ def _frame(path: Path) -> list[dict[str, Any]]:
     import pandas as pd
 
     try:
-        # "None" and "NA" are words like any other; only an empty cell is empty.
-        frame = (
-            pd.read_parquet(path)
-            if path.suffix == ".parquet"
-            else pd.read_csv(path, dtype=str, na_values=[""], keep_default_na=False)
-        )
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _csv(path)
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{str(path)!r} is empty: it holds no row.") from error
+    except pd.errors.ParserWarning as error:
+        what = "a row has more cells than there are columns: put cells that hold a comma in quotes"
+        raise UserError(f"{str(path)!r} cannot be read: {what}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{str(path)!r} cannot be read: it is not UTF-8; save it as that.") from error
     except (ValueError, OSError) as error:
         raise UserError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _csv(path: Path) -> DataFrame:
+    """A CSV as text; "None" and "NA" are words like any other, and only an empty cell is empty.
+
+    Raises:
+        ParserWarning: A row is longer than the header, so that its cells would get the names of others.
+    """
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(path, dtype=str, na_values=[""], keep_default_na=False, index_col=False)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saebench.data.held_out import listing
-from saebench.data.tables import read_table, table_files
+from saebench.data.tables import read_table, single, table_files
 from saebench.data.tokens import Passage
 from saebench.data.words_lists import WordList
 from saebench.errors import UserError
@@ -29,13 +29,14 @@ def _hierarchy(file: Path, spec: WordSpec) -> WordList:
     prompts: dict[str, list[str]] = {}
     incomplete = 0
     for number, row in enumerate(read_table(file, ("word", "group")), 1):
-        word, group = str(row.get("word", "")).strip(), str(row.get("group", "")).strip()
+        where = f"Row {number} of {str(file)!r}"
+        word, group = (single(row, column, where).strip() for column in ("word", "group"))
         if not word or not group:
             incomplete += 1
             continue
         prompt = row.get("prompt")
         if prompt is not None and "{word}" not in str(prompt):
-            raise UserError(f"Row {number} of {str(file)!r} has a prompt without {{word}}: {str(prompt)!r}.")
+            raise UserError(f"{where} has a prompt without {{word}}: {str(prompt)!r}.")
         groups.setdefault(word, set()).add(group)
         prompts.setdefault(word, []).extend([str(prompt)] if prompt is not None else spec.prompts)
     torn = [word for word, found in groups.items() if len(found) > 1]

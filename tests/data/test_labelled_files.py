@@ -212,6 +212,41 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_labelled("hf:nobody", SPEC, seed=0, offline=True)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty: it holds no row"),
+        (b"text;label\na 1;x\nb 2;y\n", "no column 'text'. Its cells are parted by ';': part them by commas"),
+        (b"text,label\nso, they said,x\nand, then,y\n", "more cells than there are columns: put cells that hold"),
+        ("text,label\nma\u00f1ana,x\n".encode("latin-1"), "it is not UTF-8; save it as that"),
+    ],
+)
+def test_a_csv_that_is_none_is_refused_with_the_fix(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_labelled(str(file), SPEC, seed=0)
+
+
+def test_a_cell_that_holds_several_values_is_refused() -> None:
+    """Several labels of a text are several columns, not one class named after a list."""
+    several = [{**row, "label": [row["label"], "all"]} for row in rows({"a": 9, "b": 9})]
+    with pytest.raises(UserError, match=r"Row 1 of .* has a list in column 'label'.*: \"\['a', 'all'\]\""):
+        read_labelled(several, SPEC, seed=0)
+
+
+def test_an_attribute_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    file = csv(tmp_path / "mine.csv", rows({"a": 9, "b": 9}, sex="f"))
+    with pytest.raises(UserError, match="no column 'sexe'. Did you mean 'sex'"):
+        read_labelled(str(file), SPEC.model_copy(update={"attribute": "sexe"}), seed=0)
+
+
+def test_a_long_label_does_not_fill_the_screen() -> None:
+    with pytest.raises(UserError) as error:
+        read_labelled(rows({"a" * 9999: 30}), SPEC, seed=0)
+    assert len(str(error.value)) < 300
+
+
 def test_the_sizes_of_sae_probes(tmp_path: Path) -> None:
     spec = LabelledSpec(protocol="last_token")
     (task,) = read_labelled(csv(tmp_path / "small.csv", rows({"0": 300, "1": 500})), spec, seed=0).tasks
@@ -221,5 +256,5 @@ def test_the_sizes_of_sae_probes(tmp_path: Path) -> None:
     (task,) = read_labelled(rows({"0": 2600, "1": 2600}), spec, seed=0).tasks
     assert np.bincount(task.train_label).tolist() == [512, 512]
     assert np.bincount(task.test_label).tolist() == [1987, 1988]  # 5000 - 1024 - 1
-    with pytest.raises(UserError, match="class '0' has 0 texts to fit on"):
+    with pytest.raises(UserError, match="no more than the 100 texts that are kept for scoring"):
         read_labelled(rows({"0": 45, "1": 45}), spec, seed=0)

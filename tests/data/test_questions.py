@@ -184,8 +184,8 @@ def test_questions_left_out_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"answer": 4}, r"Row 1 of .* answer 4 is out of range for 4 options \(0 to 3, or A to D\)"),
-        ({"answer": -1}, "out of range"),
+        ({"answer": 4}, r"Row 1 of .* answer 4 is none of its 4 options \(0 to 3, A to D, or"),
+        ({"answer": -1}, "none of its 4 options"),
         ({"choices": "a, b"}, "must be a JSON list"),
         ({"choices": ["a"]}, "list of 2 to 26"),
     ],
@@ -195,6 +195,15 @@ def test_bad_rows(tmp_path: Path, change: Row, said: str) -> None:
     path = _jsonl(tmp_path / "q.jsonl", [{**first, **change}, *rest])
     with pytest.raises(UserError, match=said):
         read_questions(str(path), QuestionSpec(), subject(byte_level()), seed=0)
+
+
+def test_an_answer_may_be_the_words_of_its_option(tmp_path: Path) -> None:
+    told = [{**row, "answer": row["choices"][int(row["answer"])]} for row in _rows()]
+    read = [
+        read_questions(str(_jsonl(tmp_path / name, made)), QuestionSpec(), subject(byte_level()), seed=0)
+        for name, made in (("told.jsonl", told), ("numbered.jsonl", _rows()))
+    ]
+    assert [*read[0].answer] == [*read[1].answer]
 
 
 def test_bad_input(tmp_path: Path) -> None:
