@@ -14,7 +14,16 @@ ALIASES = {
     "W_enc": ("W_enc", "w_enc", "W_E", "encoder.weight", "encoder_linear.weight", "W_encoder", "encoder"),
     "W_dec": ("W_dec", "w_dec", "W_D", "decoder.weight", "decoder_linear.weight", "W_decoder", "decoder", "dictionary"),
     "b_enc": ("b_enc", "b_E", "encoder.bias", "encoder_linear.bias", "latent_bias"),
-    "b_dec": ("b_dec", "b_D", "decoder.bias", "decoder_linear.bias", "bias", "pre_bias", "decoder_bias"),
+    "b_dec": (
+        "b_dec",
+        "b_D",
+        "decoder.bias",
+        "decoder_linear.bias",
+        "bias",
+        "pre_bias",
+        "decoder_bias",
+        "pre_encoder_bias",
+    ),
     "threshold": ("threshold",),
     "log_threshold": (
         "log_threshold",
@@ -32,7 +41,7 @@ ALIASES = {
 
 PER_LATENT = ("b_enc", "threshold", "log_threshold", "b_gate", "r_mag", "b_mag")
 COUNTS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square",
-          "num_tokens_since_fired", "group_sizes")  # fmt: skip
+          "num_tokens_since_fired", "group_sizes", "last_nonzero")  # fmt: skip
 """Tensors that training keeps and no forward uses."""
 
 
@@ -74,7 +83,7 @@ def oriented(named: Mapping[str, Tensor], transposed: Collection[str] | None, wh
     A missing decoder bias is zero. A threshold of one entry is every latent's.
 
     Raises:
-        UserError: A square matrix, or no vector that tells the number of latents, and no word on which way round they are.
+        UserError: The sizes do not tell which way round a matrix is, and neither does the description.
     """
     found = dict(named)
     if "log_threshold" in found:

@@ -45,6 +45,10 @@ def top(x: Tensor) -> Tensor:
     return largest(relu(x), 5)
 
 
+def end_to_end(x: Tensor) -> Tensor:
+    return (x @ W + B).clamp_min(0)
+
+
 def jump(x: Tensor) -> Tensor:
     p = (x - C) @ W + B
     return torch.where(p > T, p, 0)
@@ -125,6 +129,8 @@ CASES: dict[str, tuple[dict[str, Tensor], dict[str, Any], Callable[[Tensor], Ten
     "standard": (BASIC, {}, relu, ROWS),
     "topk": (BASIC, {"k": 5}, top, ROWS),
     "msae": (BASIC, {"k": 5}, top, ROWS),
+    "e2e": (BASIC, {"subtract_b_dec": "null"}, end_to_end, UNIT),
+    "vsae": ({**BASIC, "var_encoder.weight": W.T, "var_encoder.bias": B}, {"k": 5}, top, ROWS),
     "g_sae": (BASIC, {"k": 5}, top, ROWS),
     "jumprelu": ({**BASIC, "threshold": T}, {}, jump, ROWS),
     "gated": ({"W_enc": W, "W_dec": ROWS, "b_dec": C, "gate_bias": B, "r_mag": T, "mag_bias": C.sum().expand(F)},
@@ -144,16 +150,19 @@ CASES: dict[str, tuple[dict[str, Tensor], dict[str, Any], Callable[[Tensor], Ten
 """Tensors, keys, the codes of one token, and the decoder's rows."""
 
 SAME_FORWARD = {
-    "standard": ("relu", "p_anneal", "transcoder", "skip_transcoder", "gba", "e2e"),
-    "topk": ("vsae", "mlsae", "archetypal_topk", "topk_transcoder"),
+    "standard": ("relu", "p_anneal", "transcoder", "skip_transcoder", "gba"),
+    "topk": ("archetypal_topk", "topk_transcoder"),
     "jumprelu": ("batchtopk", "matryoshka_batchtopk", "jumprelu_transcoder", "jumprelu_skip_transcoder",
-                 "archetypal_jumprelu"),
+                 "archetypal_jumprelu", "feature_choice", "mutual_choice"),
 }  # fmt: skip
 """Names that differ in training only."""
 
+LAYERED = {"mlsae", "crosscoder", "topk_crosscoder", "jumprelu_crosscoder"}
+"""Those of several layers, which test_layered.py holds."""
+
 
 def test_every_architecture_has_a_case() -> None:
-    assert set(CASES) | {name for names in SAME_FORWARD.values() for name in names} == set(STYLES)
+    assert set(CASES) | {name for names in SAME_FORWARD.values() for name in names} | LAYERED == set(STYLES)
     assert all(STYLES[name] == STYLES[of] for of, names in SAME_FORWARD.items() for name in names)
 
 
@@ -182,9 +191,9 @@ def test_matrices_are_turned_by_their_sizes(flip: tuple[str, ...], tmp_path: Pat
 @pytest.mark.parametrize("flip", [(), ("W_enc",), ("W_dec",), ("W_enc", "W_dec")])
 def test_without_a_vector_over_latents_the_decoders_bias_tells(flip: tuple[str, ...], tmp_path: Path) -> None:
     bare = {name: tensor for name, tensor in BASIC.items() if name != "b_enc"}
-    plain = load_sae(described(tmp_path / "plain", bare, architecture="standard", transposed="[]"))
+    plain = load_sae(described(tmp_path / "plain", bare, architecture="topk", k=3, transposed="[]"))
     turned = {name: tensor.T if name in flip else tensor for name, tensor in bare.items()}
-    found = load_sae(described(tmp_path / "turned", turned, architecture="standard"))
+    found = load_sae(described(tmp_path / "turned", turned, architecture="topk", k=3))
     assert torch.equal(plain.reconstruct(activations()), found.reconstruct(activations()))
 
 
