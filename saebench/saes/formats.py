@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saebench.errors import UserError
+from saebench.saes.layered import Layered
 from saebench.saes.protocol import SparseCoder
 
 GROUP = "saebench.saes"
@@ -25,13 +26,13 @@ class Format:
         name: What it is called.
         looks_for: The files that mark it, in words.
         detect: Whether a file or directory is of this format; looks at contents, not at its name.
-        load: The coder of such a file or directory; hooks and name may be empty.
+        load: The coder of such a file or directory, or one for each of several hooks; hooks and name may be empty.
     """
 
     name: str
     looks_for: str
     detect: Callable[[Path], bool]
-    load: Callable[[Path], SparseCoder]
+    load: Callable[[Path], SparseCoder | Layered]
 
 
 def formats() -> dict[str, Format]:
@@ -45,6 +46,7 @@ def formats() -> dict[str, Format]:
 
 def _built_in() -> list[Format]:
     from saebench.saes import (
+        cross_layer,
         dictionary_learning,
         gemma_scope,
         itda,
@@ -58,11 +60,12 @@ def _built_in() -> list[Format]:
 
     return [
         saelens.FORMAT, dictionary_learning.FORMAT, sparsify.FORMAT, gemma_scope.FIRST, gemma_scope.SECOND,
-        llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, itda.FORMAT, *linear_layers.FORMATS, plain.FORMAT,
+        llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, itda.FORMAT, *linear_layers.FORMATS,
+        *cross_layer.FORMATS, plain.FORMAT,
     ]  # fmt: skip
 
 
-def load_path(path: Path) -> SparseCoder:
+def load_path(path: Path) -> SparseCoder | Layered:
     """The coder of a file or directory, its format found from its contents.
 
     Raises:

@@ -38,8 +38,9 @@ def marks_first(checkpoint: Checkpoint) -> bool:
 
 
 def marks_second(checkpoint: Checkpoint) -> bool:
-    """Whether it has the five tensors under the second release's names."""
-    return checkpoint.weights.suffix != ".npz" and _lower(checkpoint)
+    """Whether it has the five tensors under the second release's names, and is no layer of a cross-layer transcoder."""
+    layer = re.search(r"layer_\d+$", checkpoint.weights.stem) and len(checkpoint.shapes.get("w_dec", ())) == 3
+    return checkpoint.weights.suffix != ".npz" and _lower(checkpoint) and not layer
 
 
 def build_first(checkpoint: Checkpoint) -> Coder:
@@ -70,15 +71,18 @@ def build_second(checkpoint: Checkpoint) -> Coder:
     """Coder of `params.safetensors`, with its affine skip connection where there is one; hooks from config.json.
 
     Raises:
-        UserError: A cross-layer transcoder, another architecture, sizes that disagree.
+        UserError: A cross-layer transcoder out of its folder, another architecture, sizes that disagree.
     """
     config, where = checkpoint.configs.get("config.json", {}), checkpoint.where
     if config.get("architecture", "jump_relu") != "jump_relu":
         raise unknown(f"architecture in {where}:", str(config["architecture"]), ["jump_relu"])
-    if len(checkpoint.shapes["w_dec"]) != 2:
-        raise UserError(f"{where}: a cross-layer transcoder writes to several layers, which is not supported.")
     if config.get("affine_connection") and not checkpoint.has(_SKIP):
         raise UserError(f"{where}: affine_connection is set, but there is no tensor {_SKIP!r}.")
+    if len(checkpoint.shapes["w_dec"]) != 2:
+        raise UserError(
+            f"{where}: writes to several layers, as a layer of a cross-layer transcoder does. Name the folder of all "
+            "its layers, which are files NAME_layer_0.safetensors and so on."
+        )
     check_sizes({"width": config.get("width")}, {"width": checkpoint.shapes["w_enc"][1]}, where)
     hook_in = hook_of_module(str(config.get("hf_hook_point_in") or ""))
     told = config.get("hf_hook_point_out")

@@ -13,6 +13,7 @@ import torch
 from saebench.devices import default_device, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
 from saebench.saes.coder import Coder
+from saebench.saes.layered import Layered
 from saebench.saes.protocol import SparseCoder
 from saebench.saes.recipes import DERIVED, Recipe, parse
 
@@ -51,28 +52,57 @@ def load_sae(
         seed: Seed of a null that is drawn.
 
     Returns:
-        A `SparseCoder`; a `Recipe`, which has `fit(activations)`, for what is fitted to activations.
+        A `SparseCoder`; a `Recipe`, which has `fit(activations)`, for what is fitted to activations. A checkpoint that
+        is scored at several hooks gives the coder at `hook`; `resolve`, and a run, give one at each.
 
     Raises:
-        UserError: Nothing there, not readable, damaged, unknown, or without a hook.
+        UserError: Nothing there, not readable, damaged, unknown, without a hook, or scored at several and none named.
     """
+    opened = _open(ref, hook=hook, offline=offline, name=name, seed=seed)
+    return _placed(opened, ref, hook=hook, device=device, dtype=dtype, name=name)
+
+
+def _open(ref: Any, *, hook: str | None, offline: bool, name: str | None, seed: int) -> Any:
+    """What a reference stands for, labelled: a coder, a recipe, or one for each of several hooks."""
     if isinstance(ref, Recipe):
         return dataclasses.replace(ref, name=name or ref.name, hook=hook or ref.hook)
+    if not isinstance(ref, (str, Path)):
+        coder = _load_object(ref, name)
+        return _label(coder, name=name) if name else coder
+    scheme, rest = _split(str(ref))
+    if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
+        return parse(str(ref), hook=hook or "", name=name, seed=seed)
+    coder = _load_reference(scheme, rest, str(ref), hook=hook, offline=offline, seed=seed)
+    return _label(coder, ref=str(ref), name=name or _short(scheme, rest))
+
+
+def _placed(
+    opened: Any, ref: Any, *, hook: str | None, device: str | torch.device, dtype: Any, name: str | None = None
+) -> Any:
+    """The coder of what was opened, at its hook, on a device and in a dtype."""
+    if isinstance(opened, Recipe):
+        return opened
     where = resolve_device(device) or default_device()
     precision = (None if dtype is None else resolve_dtype(dtype)) or torch.float32
-    if isinstance(ref, (str, Path)):
-        scheme, rest = _split(str(ref))
-        if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
-            return parse(str(ref), hook=hook or "", name=name, seed=seed)
-        coder = _load_reference(scheme, rest, str(ref), hook=hook, offline=offline, seed=seed)
-        coder = _label(coder, ref=str(ref), name=name or _short(scheme, rest))
-    else:
-        coder = _load_object(ref, name)
+    if isinstance(opened, Layered):
+        coder: Any = opened.at(hook)
         coder = _label(coder, name=name) if name else coder
-    coder = _hooked(coder, hook)
+    else:
+        coder = _hooked(opened, hook)
     if not isinstance(ref, (str, Path)):  # an object stays as it is unless told otherwise
         return coder.to(device=None if str(device) == "auto" else where, dtype=precision if dtype else None)
     return coder.to(device=where, dtype=precision)
+
+
+def load_each(ref: Any, **options: Any) -> list[Any]:
+    """As `load_sae`, but one coder at each hook of a checkpoint that is scored at several."""
+    how = {"hook": None, "device": "auto", "dtype": None, "offline": False, "name": None, "seed": 0, **options}
+    opened = _open(ref, **{key: how[key] for key in ("hook", "offline", "name", "seed")})
+    moved = {key: how[key] for key in ("device", "dtype")}
+    if not isinstance(opened, Layered):
+        return [_placed(opened, ref, hook=how["hook"], **moved)]
+    hooks = [how["hook"]] if how["hook"] else opened.hooks
+    return [_placed(opened, ref, hook=hook, **moved) for hook in hooks]
 
 
 def resolve(refs: Any, **options: Any) -> list[Any]:
@@ -92,15 +122,15 @@ def resolve(refs: Any, **options: Any) -> list[Any]:
         wanted = [_named(ref) for ref in (refs if _is_sequence(refs) else [refs])]
     found: dict[str, Any] = {}
     for name, ref in wanted:
-        coder = load_sae(ref, **{**options, "name": name or options.get("name")})
-        other = found.get(coder.name)
-        if other is None:
-            found[coder.name] = coder
-        elif _identity(other) != _identity(coder):
-            raise UserError(
-                f"Two different SAEs are named {coder.name!r}: {other.ref} and {coder.ref}. "
-                "Give one of them another name: NAME=REF, or load_sae(ref, name=...)."
-            )
+        for coder in load_each(ref, **{**options, "name": name or options.get("name")}):
+            other = found.get(coder.name)
+            if other is None:
+                found[coder.name] = coder
+            elif _identity(other) != _identity(coder):
+                raise UserError(
+                    f"Two different SAEs are named {coder.name!r}: {other.ref} and {coder.ref}. "
+                    "Give one of them another name: NAME=REF, or load_sae(ref, name=...)."
+                )
     return list(found.values())
 
 
@@ -131,7 +161,9 @@ def _split(ref: str) -> tuple[str, str]:
     return "path", ref
 
 
-def _load_reference(scheme: str, rest: str, ref: str, *, hook: str | None, offline: bool, seed: int) -> SparseCoder:
+def _load_reference(
+    scheme: str, rest: str, ref: str, *, hook: str | None, offline: bool, seed: int
+) -> SparseCoder | Layered:
     from saebench.saes import formats, hub, saelens
 
     if scheme == "path":
@@ -174,7 +206,7 @@ def _prefix(rest: str, *, hook: str | None, offline: bool) -> SparseCoder:
     return cast("SparseCoder", prefix(load_sae(base, hook=hook, device="cpu", offline=offline), int(m)))
 
 
-def _from_world(name: str) -> SparseCoder:
+def _from_world(name: str) -> SparseCoder | Layered:
     """A shipped SAE, with what the world's index knows of it among its metadata."""
     from saebench.data.world import SAES_DIR, sae_index, sae_names
     from saebench.saes import formats
@@ -188,10 +220,10 @@ def _from_world(name: str) -> SparseCoder:
     return coder
 
 
-def _load_object(obj: Any, name: str | None) -> SparseCoder:
+def _load_object(obj: Any, name: str | None) -> SparseCoder | Layered:
     from saebench.saes import probing, saelens
 
-    if isinstance(obj, (Coder, SparseCoder)):
+    if isinstance(obj, (Coder, SparseCoder, Layered)):
         return obj
     label = name or type(obj).__name__
     coder = saelens.from_object(obj, label)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,9 +15,12 @@ from saebench.errors import UserError
 from saebench.saes.building import scalar
 from saebench.saes.checkpoint import weight_files
 from saebench.saes.coder import Coder, Normalisation
+from saebench.saes.crosscoder import crosscoder
+from saebench.saes.ensembles import KINDS, Ensemble, ensemble
 from saebench.saes.files import read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
+from saebench.saes.layered import Layered, many, parted
 from saebench.saes.orient import by_alias, oriented
 from saebench.saes.overcomplete import fused, is_overcomplete
 from saebench.saes.styles import Style, style
@@ -32,11 +36,12 @@ class Description(BaseModel):
 
     architecture: str
     weights: str | None = None
-    hook: str | None = None
+    members: list[str] = []
+    hook: str | list[str] | None = None
     model: str | None = None
     subtract_b_dec: bool | None = None
-    normalise: Normalisation = "none"
-    input_scale: float = Field(1.0, gt=0)
+    normalise: Normalisation | None = None
+    input_scale: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 1.0
     decoder_rows: Literal["as stored", "unit norm"] = "as stored"
     tensors: dict[str, str] = {}
     transposed: list[str] | None = None
@@ -54,8 +59,8 @@ def detect(path: Path) -> bool:
     return _file(path) is not None
 
 
-def load(path: Path) -> Coder:
-    """Coder of weights and their description.
+def load(path: Path) -> Coder | Ensemble | Layered:
+    """Coder of weights and their description, or what makes one at each of several hooks.
 
     Raises:
         UserError: An unknown key, architecture or tensor; what the tensors leave open and the description does not say.
@@ -63,9 +68,14 @@ def load(path: Path) -> Coder:
     file = _file(path)
     assert file is not None
     told = describe(file)
-    weights = _weights(file, path, told)
+    if told.members or told.architecture in KINDS:
+        return _together(told, file)
     kind = style(told.architecture, str(file))
-    return build(told, kind, read_tensors(weights), where=str(weights))
+    weights = _weights(file, path, told)
+    if kind.layers:
+        return _crosscoder(told, kind, read_tensors(weights), where=str(weights))
+    coder = build(told, kind, read_tensors(weights), where=str(weights))
+    return many(coder, told.hook) if isinstance(told.hook, list) else coder
 
 
 def describe(file: Path) -> Description:
@@ -85,23 +95,66 @@ def build(told: Description, kind: Style, tensors: Mapping[str, Tensor], *, wher
     """Coder of tensors under any usual name and either orientation."""
     if is_overcomplete(tensors):
         tensors = fused(tensors, told.delta)
-    named = by_alias(tensors, told.tensors, told.ignore, where)
-    if "k" in named:
-        told = told.model_copy(update={"k": told.k or int(scalar(named.pop("k")))})
-    if told.threshold is not None:
-        named["threshold"] = torch.tensor([told.threshold])
+    named = _named(told, kind, tensors, where)
+    k = told.k or scalar(named.pop("k", None))
     weights = kind.complete(oriented(named, told.transposed, where), where)
-    if told.decoder_rows == "unit norm":
+    if told.decoder_rows == "unit norm" or kind.unit_rows:
         weights["W_dec"] = weights["W_dec"] / weights["W_dec"].norm(dim=1, keepdim=True).clamp_min(1e-12)
+    if isinstance(told.input_scale, list):
+        raise UserError(f"{where}: input_scale is one number, but for a crosscoder, which may have one for each hook.")
     if told.input_scale != 1:
         weights = _scaled(weights, told.input_scale)
-    hook_in, arrow, hook_out = (part.strip() for part in (told.hook or "").partition("->"))
+    hook_in, hook_out = parted(told.hook) if isinstance(told.hook, str) else ("", "")
     coder = kind.cls(
-        **weights, **kind.settings(told.k, told.options, where), centred=_centred(told, weights, where),
-        normalise=told.normalise, architecture=told.architecture, hook_in=hook_in,
-        hook_out=hook_out if arrow else hook_in, metadata=_facts(told), warnings=list(kind.warnings),
+        **weights, **kind.settings(k, told.options, where), centred=_centred(told, kind, weights, where),
+        normalise=told.normalise or kind.normalise, architecture=told.architecture, hook_in=hook_in,
+        hook_out=hook_out, metadata=_facts(told, k), warnings=list(kind.warnings),
     )  # fmt: skip
     return admit(coder, where)
+
+
+def _named(told: Description, kind: Style, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The tensors by our names, with the threshold that the description gives."""
+    named = by_alias(tensors, told.tensors, [*told.ignore, *kind.unused], where)
+    return named if told.threshold is None else {**named, "threshold": torch.tensor([told.threshold])}
+
+
+def _crosscoder(told: Description, kind: Style, tensors: Mapping[str, Tensor], *, where: str) -> Layered:
+    if not isinstance(told.hook, list):
+        raise UserError(
+            f"{where}: a crosscoder has several hooks: list them under `hook:`, in the order of its tensors."
+        )
+    if told.subtract_b_dec or told.normalise or told.decoder_rows == "unit norm":
+        raise UserError(
+            f"{where}: a crosscoder with subtract_b_dec, normalise or unit rows is not known: fold them in."
+        )
+    named = _named(told, kind, tensors, where)
+    k = told.k or scalar(named.pop("k", None))
+    if "log_threshold" in named:
+        named["threshold"] = named.pop("log_threshold").exp()
+    weights = kind.complete(named, where)
+    if "threshold" in weights and weights["threshold"].numel() == 1:
+        weights["threshold"] = weights["threshold"].reshape(1).expand(len(weights["b_enc"])).contiguous()
+    make = partial(kind.cls, **kind.settings(k, told.options, where), architecture=told.architecture)
+    made = crosscoder(weights, told.hook, make, scales=told.input_scale, transposed=told.transposed or (), where=where)
+    return made.replace(metadata=_facts(told, k))
+
+
+def _together(told: Description, file: Path) -> Ensemble:
+    """The ensemble of the SAEs that a description names: paths from its folder, or any other reference."""
+    from saebench.saes.loading import load_sae
+
+    if told.architecture not in KINDS:
+        raise UserError(
+            f"{file}: members are joined by `architecture: bagged` or `boosted`, not {told.architecture!r}."
+        )
+    hook = told.hook if isinstance(told.hook, str) else None
+    paths = [file.parent / member for member in told.members]
+    refs = [str(path) if path.exists() else member for path, member in zip(paths, told.members, strict=True)]
+    loaded = [load_sae(ref, hook=hook, device="cpu") for ref in refs]
+    reads = str(told.options.get("reads", "error"))
+    made = ensemble(loaded, cast("Any", told.architecture), reads=reads, where=str(file))
+    return made.replace(metadata={**made.metadata, **_facts(told, None)})
 
 
 def _file(path: Path) -> Path | None:
@@ -137,9 +190,11 @@ def _scaled(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     return {**weights, **folded}
 
 
-def _centred(told: Description, weights: Mapping[str, Tensor], where: str) -> bool:
+def _centred(told: Description, kind: Style, weights: Mapping[str, Tensor], where: str) -> bool:
     if told.subtract_b_dec is not None:
         return told.subtract_b_dec
+    if kind.centred is not None:
+        return kind.centred
     if bool((weights["b_dec"] != 0).any()):
         raise UserError(
             f"{where}: b_dec is not zero, so saebench.yaml must say whether it is subtracted from the input before "
@@ -148,8 +203,8 @@ def _centred(told: Description, weights: Mapping[str, Tensor], where: str) -> bo
     return False
 
 
-def _facts(told: Description) -> dict[str, Any]:
-    facts = {"model_name": told.model, "k": told.k, "l0": told.l0, **told.metadata}
+def _facts(told: Description, k: int | None) -> dict[str, Any]:
+    facts = {"model_name": told.model, "k": None if k is None else int(k), "l0": told.l0, **told.metadata}
     return {key: value for key, value in facts.items() if value is not None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from saebench.errors import UserError, nearest
 from saebench.saes.adaptive import AdaptiveTopK, Kron, TopAFA
 from saebench.saes.architectures import AbsTopK, Gated, GroupMax, JumpReLU, KSparse, ReLU, TopK
-from saebench.saes.coder import Coder
+from saebench.saes.coder import Coder, Normalisation
 from saebench.saes.pursuit import Codebook, GradientPursuit, MatchingPursuit
 from saebench.saes.saelens_config import whole
 
@@ -27,6 +27,11 @@ class Style:
         k: It keeps a number of latents.
         options: Further settings, with their defaults.
         tied: The encoder is the decoder's transpose where there is none.
+        unit_rows: The forward divides decoder rows by their norm.
+        centred: Whether b_dec is subtracted from the input, where the architecture says so.
+        normalise: What is done to each token, where the architecture says so.
+        unused: Tensors of training that its deterministic forward does not use.
+        layers: It reads and writes several hooks at once.
         warnings: What such a coder leaves out of its paper's method.
     """
 
@@ -36,6 +41,11 @@ class Style:
     k: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     tied: bool = False
+    unit_rows: bool = False
+    centred: bool | None = None
+    normalise: Normalisation = "none"
+    unused: tuple[str, ...] = ()
+    layers: bool = False
     warnings: tuple[str, ...] = ()
 
     def complete(self, weights: dict[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -79,6 +89,8 @@ class Style:
 _RELU = Style(ReLU)
 _TOPK = Style(TopK, needs=("W_enc",), may=("b_enc",), k=True)
 _JUMP = Style(JumpReLU, needs=("W_enc", "b_enc", "threshold"))
+_VARIANCE = ("var_encoder.weight", "var_encoder.bias", "W_enc_var", "b_enc_var")
+"""The head that learns the variance of a variational SAE, which its mean path leaves out."""
 
 STYLES: dict[str, Style] = {
     "standard": _RELU, "relu": _RELU, "p_anneal": _RELU, "transcoder": _RELU, "skip_transcoder": _RELU,
@@ -86,7 +98,13 @@ STYLES: dict[str, Style] = {
     "jumprelu": _JUMP, "batchtopk": _JUMP, "matryoshka_batchtopk": _JUMP,
     "jumprelu_transcoder": _JUMP, "jumprelu_skip_transcoder": _JUMP,
     "gated": Style(Gated, needs=("W_enc", "b_gate", "r_mag", "b_mag")),
-    "gba": _RELU, "e2e": _RELU, "vsae": _TOPK, "mlsae": _TOPK, "archetypal_topk": _TOPK, "archetypal_jumprelu": _JUMP,
+    "gba": _RELU, "archetypal_topk": _TOPK, "archetypal_jumprelu": _JUMP,
+    "feature_choice": _JUMP, "mutual_choice": _JUMP,
+    "e2e": replace(_RELU, unit_rows=True, centred=False),
+    "vsae": replace(_TOPK, unused=(*_VARIANCE, "threshold")),
+    "mlsae": replace(_TOPK, centred=True, normalise="layer_norm"),
+    "crosscoder": replace(_RELU, layers=True), "topk_crosscoder": replace(_TOPK, layers=True),
+    "jumprelu_crosscoder": replace(_JUMP, layers=True),
     "g_sae": Style(TopK, needs=("W_enc",), may=("b_enc",), k=True, warnings=(
         "latents are selected by their activation alone, not by its product with the gradient",)),
     "k_sparse": Style(KSparse, needs=("W_enc",), may=("b_enc",), k=True, tied=True),

@@ -1,0 +1,207 @@
+"""Cross-layer transcoders: latents that read one layer's MLP input and write to the output of every later MLP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saebench.errors import UserError
+from saebench.saes.building import single
+from saebench.saes.coder import Coder
+from saebench.saes.codes import Codes
+from saebench.saes.files import read_json, read_tensors
+from saebench.saes.formats import Format
+from saebench.saes.gate import admit
+from saebench.saes.headers import header
+from saebench.saes.layered import Layered
+from saebench.yamlfile import read_keys
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class CrossLayer(Coder):
+    """What a cross-layer transcoder writes at one layer (Ameisen et al. 2025, "Circuit Tracing").
+
+    f_s = act(x_s E_s + b_s) for each layer s up to l, y_l = sum over s of f_s D_(s to l) + b_dec_l (+ W_skip x_l). Its
+    input is all x_s side by side, taken from the model as it is; its latents are those of all layers up to l.
+
+    Attributes:
+        encoders: `[layers, d, F / layers]`; there is no one encoder matrix, so what needs one leaves this coder out.
+        threshold: Of a JumpReLU, `[F]`; None for a ReLU.
+    """
+
+    encoders: Tensor
+    threshold: Tensor | None = None
+    W_enc: Tensor = None  # type: ignore[assignment]
+
+    @property
+    def d_in(self) -> int:
+        """Width of all inputs together."""
+        return self.encoders.shape[0] * self.encoders.shape[1]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        layers, width, _ = self.encoders.shape
+        return {**super().shapes(), "encoders": (layers, width, self.d_sae // layers)}
+
+    def activate(self, x: Tensor) -> Codes:
+        """Codes of inputs side by side, `[n, d_in]`."""
+        from saebench.saes.side_by_side import side_by_side
+
+        layers, width, each = self.encoders.shape
+        parts = []
+        for layer, part in enumerate(x.split(width, dim=-1)):
+            own = slice(layer * each, (layer + 1) * each)
+            pre = part @ self.encoders[layer]
+            pre = pre if self.b_enc is None else pre + self.b_enc[own]
+            bar = 0 if self.threshold is None else self.threshold[own].clamp_min(0)
+            parts.append(Codes.from_mask(pre > bar, pre))
+        return side_by_side(parts)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the tensors of one layer are kept.
+
+    Attributes:
+        encoder: File of a layer's encoder; the layer is its group.
+        decoder: Name of the file of its decoder, the same file if empty.
+        names: Tensors by our names, with `{}` for the layer.
+        turned: Encoders are latents by width, and skip matrices width out by width in.
+        later: The decoder holds layers from its own on, `[F, layers - s, d]`; else all, `[F, layers, d]`.
+        reads: Hook of a block that is read where no configuration says it; no hook if it must.
+    """
+
+    encoder: re.Pattern[str]
+    decoder: str
+    names: Mapping[str, str]
+    turned: bool
+    later: bool
+    reads: str = ""
+
+
+LAYOUTS = {
+    "circuit_tracer_clt": Layout(
+        re.compile(r"W_enc_(\d+)\.safetensors"), "W_dec_{}.safetensors",
+        {"enc": "W_enc_{}", "b_enc": "b_enc_{}", "b_dec": "b_dec_{}", "threshold": "threshold_{}", "dec": "W_dec_{}"},
+        turned=True, later=True,
+    ),
+    "gemma_scope_2_clt": Layout(
+        re.compile(r"\D*layer_(\d+)\.safetensors"), "",
+        {"enc": "w_enc", "b_enc": "b_enc", "b_dec": "b_dec", "threshold": "threshold", "dec": "w_dec",
+         "skip": "affine_skip_connection"},
+        turned=False, later=False, reads="mlp.hook_in",
+    ),
+}  # fmt: skip
+
+
+def files(path: Path, layout: Layout) -> dict[int, Path]:
+    """The encoder's file of each layer in a folder."""
+    found = {int(told.group(1)): file for file in sorted(path.glob("*.safetensors"))
+             if (told := layout.encoder.fullmatch(file.name))}  # fmt: skip
+    return dict(sorted(found.items()))
+
+
+def marks(path: Path, layout: Layout) -> bool:
+    """Whether it is a folder of layers, or one of its files, with a decoder of three axes."""
+    encoders = files(path if path.is_dir() else path.parent, layout)
+    if path.is_file():
+        encoders = {layer: file for layer, file in encoders.items() if file == path}
+    if not encoders:
+        return False
+    first, file = next(iter(encoders.items()))
+    try:
+        shapes = header(file).shapes
+        beside = file.parent / layout.decoder.format(first)
+        shapes = {**shapes, **header(beside).shapes} if layout.decoder and beside.is_file() else shapes
+    except UserError:
+        return False
+    names = {ours: own.format(first) for ours, own in layout.names.items()}
+    return names["enc"] in shapes and (len(shapes.get(names["dec"], "xxx")) == 3)
+
+
+def load(path: Path, layout: Layout) -> Layered:
+    """The coder at each layer; a layer's weights are read when it is asked for.
+
+    Raises:
+        UserError: One file of it alone, a layer that is missing before the last, or no word on what it reads.
+    """
+    if path.is_file():
+        raise UserError(
+            f"{path} is one layer of a cross-layer transcoder, which needs those before it: name its folder."
+        )
+    encoders = files(path, layout)
+    if list(encoders) != list(range(len(encoders))):
+        missing = sorted({*range(max(encoders) + 1)} - {*encoders})
+        raise UserError(f"{path}: layer {missing[0]} is missing among the files of this cross-layer transcoder.")
+    config = _config(path)
+    into = _hook(config.get("feature_input_hook") or config.get("hf_hook_point_in") or layout.reads)
+    if not into:
+        raise UserError(f"{path}: there is no config.yaml with feature_input_hook, the hook of a block that it reads.")
+    out = _hook(config.get("feature_output_hook") or config.get("hf_hook_point_out") or "hook_mlp_out")
+
+    def make(hook: str) -> Coder:
+        return _coder(path, encoders, layout, int(hook.split(".")[1]), into, hook)
+
+    name = str(config.get("model_name") or "")
+    facts = {"model_name": name} if "/" in name else {}
+    return Layered(tuple(f"blocks.{layer}.{out}" for layer in encoders), make, metadata=facts)
+
+
+def _coder(path: Path, encoders: Mapping[int, Path], layout: Layout, last: int, into: str, hook: str) -> Coder:
+    parts: list[dict[str, Tensor]] = []
+    for source in range(last + 1):
+        held = read_tensors(encoders[source])
+        if layout.decoder:
+            held |= read_tensors(path / layout.decoder.format(source))
+        named = {
+            ours: single(held[own.format(source)]) for ours, own in layout.names.items() if own.format(source) in held
+        }
+        lacking = [name for name in ("enc", "b_enc", "b_dec", "dec") if name not in named]
+        if lacking:
+            raise UserError(f"{encoders[source]}: the tensor {layout.names[lacking[0]].format(source)!r} is missing.")
+        named["dec"] = named["dec"][:, last - source if layout.later else last]
+        parts.append(named)
+    enc = torch.stack([part["enc"].T if layout.turned else part["enc"] for part in parts])
+    skip = parts[-1].get("skip")
+    fields: dict[str, Any] = {} if skip is None else {"W_skip": _last(skip.T, last)}
+    if all("threshold" in part for part in parts):
+        fields["threshold"] = torch.cat([part["threshold"].reshape(-1) for part in parts])
+    coder = CrossLayer(
+        encoders=enc.contiguous(), W_dec=torch.cat([part["dec"] for part in parts]).contiguous(),
+        b_enc=torch.cat([part["b_enc"] for part in parts]), b_dec=parts[-1]["b_dec"], **fields,
+        architecture="cross_layer_transcoder", hook_in=" + ".join(f"blocks.{s}.{into}" for s in range(last + 1)),
+        hook_out=hook,
+    )  # fmt: skip
+    return admit(coder, str(path))
+
+
+def _last(skip: Tensor, layers: int) -> Tensor:
+    """The skip matrix of the last of several inputs, with zeros for those before, `[d_out, d_in]`."""
+    return torch.nn.functional.pad(skip, (layers * skip.shape[1], 0)).contiguous()
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    if (path / "config.yaml").is_file():
+        return read_keys(path / "config.yaml", "configuration", "model_name")
+    return read_json(path / "config.json") if (path / "config.json").is_file() else {}
+
+
+def _hook(told: str) -> str:
+    """A hook within its block, from circuit-tracer's name or a module's of one layer."""
+    from saebench.saes.hook_names import hook_of_module
+
+    full = hook_of_module(told)
+    within = full.split(".", 2)[2] if full.startswith("blocks.") else told
+    return "hook_mlp_out" if within == "mlp.hook_out" else within
+
+
+FORMATS = tuple(
+    Format(name, f"a folder of {layout.encoder.pattern} with decoders to later layers",
+           lambda path, layout=layout: marks(path, layout), lambda path, layout=layout: load(path, layout))
+    for name, layout in LAYOUTS.items()
+)  # fmt: skip
