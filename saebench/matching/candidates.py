@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ BUFFER, MOST_ROWS = 2**25, 1024
 """Entries and rows of the block of the product that is held at a time."""
 GPU_BUFFER, GPU_MOST_ROWS = 2**28, 8192
 """The same on a GPU, which is only kept busy by more."""
+_RUN = 64
+"""Entries of a row whose maximum is taken."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,6 @@ def blocks(rows: int, columns: int, device: torch.device) -> Iterator[slice]:
 def candidates(a: Tensor, b: Tensor, *, signed: bool, rows: int, columns: int) -> Candidates:
     """The largest similarities by row and by column, never n x m in memory.
 
-    A row is whole in its block, so its list is that block's top-k. A column's list is kept between
-    blocks, and only entries above its last value are looked at again: of rows in no particular order
-    the b-th block brings but k/b of them, where a top-k of every block's transpose would cost a third
-    of the product.
-
     Args:
         a: Unit rows `[n, d]`.
         b: Unit rows `[m, d]`.
@@ -70,24 +68,87 @@ def candidates(a: Tensor, b: Tensor, *, signed: bool, rows: int, columns: int) -
         rows: Length of each row's list.
         columns: Length of each column's list.
     """
-    kr, kc = min(rows, len(b)), min(columns, len(a))
-    lists = _Columns(len(b), kc, a)
-    values, indices = [], []
+    kinds = CompiledLists if a.device.type == "cpu" else DeviceLists
+    lists: Lists = kinds(len(a), len(b), min(rows, len(b)), min(columns, len(a)), a)
     buffer = a.new_empty(0)
     for part in blocks(len(a), len(b), a.device):
         count = part.stop - part.start
         buffer = buffer if len(buffer) >= count else a.new_empty(count, len(b))
         block = torch.mm(a[part], b.T, out=buffer[:count])
-        block = block if signed else block.abs_()
-        top = block.topk(kr, dim=1)
-        values.append(top.values)
-        indices.append(top.indices.to(torch.int32))
-        lists.add(block, part.start)
-    return Candidates(torch.cat(values), torch.cat(indices), *lists.sorted())
+        lists.add(block if signed else block.abs_(), part.start)
+    return lists.found()
+
+
+class Lists(Protocol):
+    """The running lists of rows and columns while blocks of the product come by, from the first row to the last."""
+
+    def add(self, block: Tensor, start: int) -> None:
+        """Take the entries of rows `start` and on, `block [rows, m]`, that belong in a list."""
+        ...
+
+    def found(self) -> Candidates:
+        """The lists of all blocks."""
+        ...
+
+
+class CompiledLists:
+    """Lists kept by a compiled loop that looks once at each entry; `rows` and `columns` are how long they are."""
+
+    def __init__(self, n: int, m: int, rows: int, columns: int, like: Tensor) -> None:
+        kind = like.numpy().dtype
+        self._rows = np.full((n, rows), -np.inf, kind), np.full((n, rows), -1, np.int32)
+        self._columns = np.full((m, columns), -np.inf, kind), np.full((m, columns), -1, np.int32)
+
+    def add(self, block: Tensor, start: int) -> None:
+        """Take the entries of rows `start` and on, `block [rows, m]`, that belong in a list."""
+        from saebench.matching.kernels import take
+
+        value, index = (part[start : start + len(block)] for part in self._rows)
+        value[:] = _below(block, value.shape[1]).numpy()
+        take(block.numpy(), start, value, index, *self._columns)
+
+    def found(self) -> Candidates:
+        """The lists of all blocks."""
+        return Candidates(*(torch.from_numpy(part) for part in (*self._rows, *self._columns)))
+
+
+def _below(block: Tensor, k: int) -> Tensor:
+    """Something that k entries of each row exceed, `[rows, 1]`: just less than the k-th largest maximum of its runs."""
+    runs = block.shape[1] // _RUN
+    if runs < k:
+        return block.new_full((len(block), 1), -torch.inf)
+    most = block[:, : runs * _RUN].unflatten(1, (runs, _RUN)).amax(2)
+    least = most.topk(k, dim=1).values[:, -1:]
+    return torch.nextafter(least, torch.full_like(least, -torch.inf))
+
+
+class DeviceLists:
+    """Lists kept by operations of a GPU.
+
+    A row is whole in its block, so its list is that block's top-k. A column's list is kept between blocks, and only
+    entries above its last value are looked at again: of rows in no particular order the b-th block brings but k/b of
+    them, where a top-k of every block's transpose would cost a third of the product.
+    """
+
+    def __init__(self, n: int, m: int, rows: int, columns: int, like: Tensor) -> None:
+        self._k, self._columns = rows, _Columns(m, columns, like)
+        self._values: list[Tensor] = []
+        self._indices: list[Tensor] = []
+
+    def add(self, block: Tensor, start: int) -> None:
+        """Take the entries of rows `start` and on, `block [rows, m]`, that belong in a list."""
+        top = block.topk(self._k, dim=1)
+        self._values.append(top.values)
+        self._indices.append(top.indices.to(torch.int32))
+        self._columns.add(block, start)
+
+    def found(self) -> Candidates:
+        """The lists of all blocks."""
+        return Candidates(torch.cat(self._values), torch.cat(self._indices), self._columns.value, self._columns.index)
 
 
 class _Columns:
-    """The running lists of the columns."""
+    """Running lists of columns, sorted downwards."""
 
     def __init__(self, columns: int, k: int, like: Tensor) -> None:
         self.value = torch.full((columns, k), -torch.inf, dtype=like.dtype, device=like.device)
@@ -120,7 +181,3 @@ class _Columns:
         top = torch.cat([self.value[touched], fresh], dim=1).topk(k, dim=1)
         self.value[touched] = top.values
         self.index[touched] = torch.cat([self.index[touched], where], dim=1).gather(1, top.indices)
-
-    def sorted(self) -> tuple[Tensor, Tensor]:
-        """Values and rows, sorted downwards."""
-        return self.value, self.index

@@ -1,4 +1,4 @@
-"""Compiled loops: the auction's bids and the greedy matching. Imported only when a sparse problem is solved."""
+"""Compiled loops: lists of the largest, the auction's bids, the greedy matching. Imported only when they are run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import heapq
 import numpy as np
 
 from saebench.compiled import compiled
+
+RUN = 64
+"""Entries of a block that are looked at together."""
 
 
 @compiled
@@ -115,3 +118,53 @@ def greedy(
         if row_free[row[e]] and column_free[column[e]]:
             row_free[row[e]] = False
             column_free[column[e]] = False
+
+
+@compiled
+def take(
+    block: np.ndarray,
+    start: int,
+    row_value: np.ndarray,
+    row_index: np.ndarray,
+    column_value: np.ndarray,
+    column_index: np.ndarray,
+) -> None:
+    """Offer each entry of a block of similarities to the lists of its row and its column.
+
+    Few entries belong in a list, so a run of them is first asked at once whether any does, in a loop without
+    branches, which the compiler turns into vector instructions.
+
+    Args:
+        block: Similarities `[rows, columns]`.
+        start: Number of the block's first row.
+        row_value, row_index: The largest of each row of the block, sorted downwards, and their columns, `[rows, kr]`.
+        column_value, column_index: The largest of each column so far and their rows, `[columns, kc]`.
+    """
+    rows, columns = block.shape
+    least = column_value[:, -1].copy()
+    for r in range(rows):
+        bar = row_value[r, -1]
+        for first in range(0, columns, RUN):
+            run, bars = block[r, first : first + RUN], least[first : first + RUN]
+            some = np.uint32(0)
+            for c in range(len(run)):
+                some |= np.uint32(run[c] > bar) | np.uint32(run[c] > bars[c])
+            if some == 0:
+                continue
+            for c in range(len(run)):
+                if run[c] > bar:
+                    _insert(row_value[r], row_index[r], run[c], first + c)
+                    bar = row_value[r, -1]
+                if run[c] > bars[c]:
+                    _insert(column_value[first + c], column_index[first + c], run[c], start + r)
+                    bars[c] = column_value[first + c, -1]
+
+
+@compiled
+def _insert(value: np.ndarray, index: np.ndarray, new: float, number: int) -> None:
+    """Put a value in its place in a list that is sorted downwards; the last one falls out."""
+    place = len(value) - 1
+    while place > 0 and value[place - 1] < new:
+        value[place], index[place] = value[place - 1], index[place - 1]
+        place -= 1
+    value[place], index[place] = new, number

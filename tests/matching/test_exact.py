@@ -103,14 +103,16 @@ def test_safe_pairs_are_in_an_optimum() -> None:
     assert fixed > 100, "half of the rows have a clear partner"
 
 
+@pytest.mark.parametrize("kind", ["CompiledLists", "DeviceLists"])
 @pytest.mark.parametrize("block", [1, 7, 64])
-def test_lists_do_not_depend_on_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each list holds the largest of its row or column, wherever the blocks end."""
+def test_lists_do_not_depend_on_blocks(kind: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each list holds the largest of its row or column, wherever the blocks end, on a CPU and as on a GPU."""
     from saebench.matching import candidates as module
 
+    monkeypatch.setattr(module, "CompiledLists", getattr(module, kind))
     monkeypatch.setattr(module, "blocks", lambda n, *_: (slice(s, min(n, s + block)) for s in range(0, n, block)))
     generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(90, 6, generator=generator).double(), torch.randn(70, 6, generator=generator).double()
+    a, b = torch.randn(90, 6, generator=generator).double(), torch.randn(400, 6, generator=generator).double()
     found = module.candidates(a, b, signed=True, rows=5, columns=4)
     similarity = a @ b.T
     torch.testing.assert_close(found.row_value, similarity.topk(5, dim=1).values)
