@@ -152,20 +152,20 @@ def load(path: Path, layout: Layout) -> Layered:
     return Layered(tuple(f"blocks.{layer}.{out}" for layer in encoders), make, metadata=facts)
 
 
+def _source(encoder: Path, layout: Layout, source: int, target: int) -> dict[str, Tensor]:
+    """The tensors of one layer by our names; of its decoders the one to the target layer."""
+    beside = [encoder.parent / layout.decoder.format(source)] if layout.decoder else []
+    held = {name: one for file in (encoder, *beside) for name, one in read_tensors(file).items()}
+    named = {ours: held[own.format(source)] for ours, own in layout.names.items() if own.format(source) in held}
+    lacking = [name for name in ("enc", "b_enc", "b_dec", "dec") if name not in named]
+    if lacking:
+        raise UserError(f"{encoder}: the tensor {layout.names[lacking[0]].format(source)!r} is missing.")
+    named["dec"] = named["dec"][:, target - source if layout.later else target]
+    return {name: single(one) for name, one in named.items()}
+
+
 def _coder(path: Path, encoders: Mapping[int, Path], layout: Layout, last: int, into: str, hook: str) -> Coder:
-    parts: list[dict[str, Tensor]] = []
-    for source in range(last + 1):
-        held = read_tensors(encoders[source])
-        if layout.decoder:
-            held |= read_tensors(path / layout.decoder.format(source))
-        named = {
-            ours: single(held[own.format(source)]) for ours, own in layout.names.items() if own.format(source) in held
-        }
-        lacking = [name for name in ("enc", "b_enc", "b_dec", "dec") if name not in named]
-        if lacking:
-            raise UserError(f"{encoders[source]}: the tensor {layout.names[lacking[0]].format(source)!r} is missing.")
-        named["dec"] = named["dec"][:, last - source if layout.later else last]
-        parts.append(named)
+    parts = [_source(encoders[source], layout, source, last) for source in range(last + 1)]
     enc = torch.stack([part["enc"].T if layout.turned else part["enc"] for part in parts])
     skip = parts[-1].get("skip")
     fields: dict[str, Any] = {} if skip is None else {"W_skip": _last(skip.T, last)}
