@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ROOM = 2**30
 """Most bytes for the windows of one SAE's latents; they do not grow with the corpus."""
-_BLOCK = 1024
 _DROPPED = 11
 """Bits of a float32 mantissa that ordering by strength does not look at, so that rounding does not order equals."""
 
@@ -189,14 +188,13 @@ def neighbours(sae: SparseCoder, latents: np.ndarray, count: int) -> np.ndarray:
     count = min(count, sae.d_sae - 1)
     if rows is None or count < 1:
         return np.zeros((len(latents), 0), dtype=np.int64)
-    unit = torch.nn.functional.normalize(rows.detach().float(), dim=-1)
-    found = []
-    for start in range(0, len(latents), _BLOCK):
-        own = torch.from_numpy(latents[start : start + _BLOCK]).to(unit.device)
-        cosine = unit[own] @ unit.T
-        cosine[torch.arange(len(own), device=unit.device), own] = -torch.inf
-        found.append(cosine.topk(count, dim=1).indices.cpu().numpy())
-    return np.concatenate(found)
+    from saebench.matching.candidates import candidates as nearest
+
+    unit = torch.nn.functional.normalize(rows.detach().float(), dim=-1).nan_to_num_()
+    own = torch.from_numpy(latents).to(unit.device)
+    found = nearest(unit[own], unit, signed=True, rows=count + 1, columns=1).row_index
+    other = found != own[:, None]
+    return found[other & (other.cumsum(1) <= count)].view(-1, count).long().cpu().numpy()
 
 
 def rounded(value: np.ndarray) -> np.ndarray:
