@@ -46,8 +46,14 @@ def renamed(
             f"{where}: holds a tensor {strange[0]!r} that this format does not have, so its equations are not those "
             "that are known. Describe it in a saebench.yaml beside it, or register a loader (docs/formats.md)."
         )
-    found = {ours: single(tensors[own]) for ours, own in names.items()}
-    return {ours: t.T.contiguous() if ours in transposed and t.ndim == 2 else t for ours, t in found.items()}
+    order = sorted(names, key=lambda ours: ours != "W_dec")  # what may be copied comes first, while there is room
+    return {ours: _turned(single(tensors[names[ours]]), ours, turn=ours in transposed) for ours in order}
+
+
+def _turned(tensor: Tensor, ours: str, *, turn: bool) -> Tensor:
+    """A matrix the way round that a coder has it; only rows of a decoder, which are gathered, must lie together."""
+    tensor = tensor.T if turn and tensor.ndim == 2 else tensor
+    return tensor if ours == "W_enc" else tensor.contiguous()
 
 
 def check_sizes(declared: Mapping[str, Any], found: Mapping[str, int], where: str) -> None:

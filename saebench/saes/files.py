@@ -7,12 +7,14 @@ import pickle
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from saebench.errors import UserError
+from saebench.saes.stored import Stored, TensorFile, as_in_memory, in_npz, in_pickle, in_safetensors
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """Suffixes of files that PyTorch pickles."""
@@ -45,8 +47,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a safetensors file, an npz file, the shards of an index, or a pickle of nothing but tensors.
+
+    Half precision comes in single. Each is read when it is asked for, where the file allows that.
 
     Raises:
         UserError: The file is cut short, is no such file, would run code when loaded, or does not fit in memory.
@@ -55,35 +59,45 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     check_memory(path)
     if path.name.endswith(INDEX):
-        return {name: tensor for shard in read_index(path) for name, tensor in _safetensors(shard).items()}
+        return TensorFile({name: one for shard in read_index(path) for name, one in stored_safetensors(shard).items()})
     if path.suffix == ".npz":
         return _npz(path)
     if path.suffix in PICKLED:
-        return state_dict(read_pickle(path), path)
-    return _safetensors(path)
+        return _pickled(path)
+    return TensorFile(stored_safetensors(path))
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def stored_safetensors(path: Path) -> dict[str, Stored]:
+    """Where the tensors of a safetensors file lie.
 
+    Raises:
+        UserError: The file is cut short or is no such file.
+    """
     try:
-        return load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError) as error:
+        return in_safetensors(path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"Cannot read {path}: {first_line(error)}. The file is cut short or is no safetensors file; "
             "download or save it again."
         ) from error
 
 
-def _npz(path: Path) -> dict[str, Tensor]:
+def _pickled(path: Path) -> Mapping[str, Tensor]:
+    stored = in_pickle(path, state_dict(read_pickle(path, values=False), path))
+    return state_dict(read_pickle(path), path) if stored is None else TensorFile(stored)
+
+
+def _npz(path: Path) -> Mapping[str, Tensor]:
     import numpy as np
     import torch
 
     try:
+        stored = in_npz(path)
+        if stored is not None:
+            return TensorFile(stored)
         with np.load(path, allow_pickle=False) as content:
             return {name: torch.from_numpy(np.ascontiguousarray(content[name])) for name in content.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"Cannot read {path}: the file is cut short or damaged ({first_line(error)}).") from error
 
 
@@ -110,12 +124,12 @@ def read_index(path: Path) -> list[Path]:
     return shards
 
 
-def read_pickle(path: Path, *, mapped: bool = False) -> Any:
+def read_pickle(path: Path, *, values: bool = True) -> Any:
     """What a `.pt` file holds, with nothing but tensors and plain containers allowed.
 
     Args:
         path: The file.
-        mapped: Leave the values on disk, for a look at names and shapes; an old format is read all the same.
+        values: Read them too; else tensors have a shape and a precision alone, where the file allows that.
 
     Raises:
         UserError: Loading it would run code, or the file is damaged.
@@ -125,8 +139,8 @@ def read_pickle(path: Path, *, mapped: bool = False) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the protocol of files that are refused anyway
-            mapped = mapped and zipfile.is_zipfile(path)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
+            device = "cpu" if values or not as_in_memory(path) else "meta"
+            return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} was not loaded: its pickle holds more than tensors and may run code. "

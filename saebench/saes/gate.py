@@ -21,9 +21,11 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
         UserError: Names the tensor and how many of its entries are bad.
     """
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite()):
+        if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
             continue
-        bad = int((~tensor.isfinite()).sum())
+        bad = int((~tensor.isfinite()).sum())  # none where only the sum is too large
+        if not bad:
+            continue
         raise UserError(
             f"{where}: {bad} of {tensor.numel()} entries of {name!r} are NaN or infinite. "
             "The checkpoint is damaged or its training diverged: use an earlier one."
@@ -84,7 +86,10 @@ def _silent(coder: Coder) -> Tensor:
     bar = getattr(coder, "threshold", None)
     level = torch.zeros(coder.d_sae, device=coder.device) if bias is None else bias
     passes = level > (0 if bar is None else bar.clamp_min(0))
-    return (coder.W_enc.abs().amax(0) == 0) & ~passes
+    empty = torch.ones(coder.d_in, dtype=coder.dtype, device=coder.device) @ coder.W_enc == 0
+    at = (empty & ~passes).nonzero().view(-1)  # few columns add up to zero; of those, all must be zero
+    empty[at] = coder.W_enc[:, at].abs().amax(0) == 0
+    return empty & ~passes
 
 
 def admit(coder: Coder, where: str) -> Coder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import zipfile
@@ -11,28 +10,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from saebench.errors import UserError
-from saebench.saes.files import INDEX, PICKLED, first_line, read_index, read_pickle, state_dict
+from saebench.saes.files import (
+    INDEX,
+    PICKLED,
+    first_line,
+    read_index,
+    read_pickle,
+    state_dict,
+    stored_safetensors,
+)  # fmt: skip
+from saebench.saes.stored import npy_header
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-_LONGEST_HEADER = 100_000_000
-"""Bytes; a safetensors header that claims to be longer is damage."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file of weights holds.
-
-    Attributes:
-        shapes: Shape of each tensor by name.
-        entries: Numbers in all of them.
-    """
+    """What a file of weights holds: the shape of each tensor by name."""
 
     shapes: Shapes
-    entries: int
+
+    @property
+    def entries(self) -> int:
+        """Numbers in all tensors."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def largest(self) -> int:
+        """Numbers in the largest tensor."""
+        return max((math.prod(shape) for shape in self.shapes.values()), default=0)
 
 
 def header(path: Path) -> Header:
@@ -54,26 +61,15 @@ def _header(path: Path, changed: int, size: int) -> Header:
     elif path.suffix == ".npz":
         shapes = _npz(path)
     elif path.suffix in PICKLED:
-        content = read_pickle(path, mapped=True)
+        content = read_pickle(path, values=False)
         shapes = {name: tuple(t.shape) for name, t in state_dict(content, path).items()}
     else:
         shapes = _safetensors(path)
-    return Header(shapes, sum(math.prod(shape) for shape in shapes.values()))
+    return Header(shapes)
 
 
 def _safetensors(path: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= _LONGEST_HEADER:
-                raise ValueError("it has no header")
-            described = json.loads(file.read(length))
-        return {name: tuple(t["shape"]) for name, t in described.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"Cannot read {path}: {first_line(error)}. The file is cut short or is no safetensors file; "
-            "download or save it again."
-        ) from error
+    return {name: one.shape for name, one in stored_safetensors(path).items()}
 
 
 def _npz(path: Path) -> dict[str, tuple[int, ...]]:
@@ -82,10 +78,7 @@ def _npz(path: Path) -> dict[str, tuple[int, ...]]:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as member:
-                    version = np.lib.format.read_magic(member)
-                    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-                    shape, _, _ = read[version[0]](member)
-                shapes[name.removesuffix(".npy")] = tuple(int(size) for size in shape)
+                    shapes[name.removesuffix(".npy")] = tuple(int(size) for size in npy_header(member)[0])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"Cannot read {path}: the file is cut short or is no npz file ({first_line(error)})."
@@ -96,17 +89,17 @@ def _npz(path: Path) -> dict[str, tuple[int, ...]]:
 def check_memory(path: Path) -> None:
     """Refuse weights that cannot fit in this machine's memory, before any of them is read.
 
-    Weights are held in single precision, beside the copy that is read.
+    Weights are held in single precision, and the largest of them twice while it is turned or scaled.
 
     Raises:
         UserError: Says how much the file needs and how much there is.
     """
     free = available_memory()
-    entries = header(path).entries
-    needed = 2 * 4 * entries
+    told = header(path)
+    needed = 4 * (told.entries + told.largest)
     if free is not None and needed > free:
         raise UserError(
-            f"{path} was not read: its {entries:,} numbers need about {needed / 1e9:,.1f} GB of memory in single "
+            f"{path} was not read: its {told.entries:,} numbers need about {needed / 1e9:,.1f} GB of memory in single "
             f"precision, and {free / 1e9:,.1f} GB are free. Load it on a larger machine, or a narrower SAE."
         )
 
