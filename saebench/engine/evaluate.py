@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saebench.engine import execute
+from saebench.engine.judged import chosen_judge
 from saebench.engine.prepare import prepare
 from saebench.errors import UserError
 from saebench.progress import Progress
@@ -75,7 +76,9 @@ def evaluate(
     progress = progress or Progress()
     store = Store(out) if out is not None else None
     first = suite.seed if seed is None else seed
+    asked = chosen_judge(suite.judge if judge is None else judge)  # one for all seeds, so that its budget is the run's
     rows: list[Row] = []
+    used = False
     for again in range(first, first + repeats):
         plan = prepare(
             saes,
@@ -89,7 +92,7 @@ def evaluate(
             device=device,
             dtype=dtype,
             seed=again,
-            judge=judge,
+            judge=asked,
             offline=offline,
         )
         progress.planned(plan)
@@ -101,9 +104,9 @@ def evaluate(
                 store.append(made)
             rows += made
             progress.finished(made)
-        for judge in {id(cell.judge): cell.judge for cell in plan.cells if cell.judged}.values():
-            if ledger := getattr(judge, "ledger", None):
-                progress.judged(judge.name, str(ledger))
+        used = used or any(cell.judged for cell in plan.cells)
+    if used and (ledger := getattr(asked, "ledger", None)):
+        progress.judged(asked.name, str(ledger))
     return Results(rows)
 
 

@@ -139,7 +139,7 @@ def _stream(
     for own, task in zip(groups, tasks, strict=True):
         given = _given(task, joint, shared)
         if pages and JudgedLatents in given:
-            write_pages(pages, task.sae.name, given[JudgedLatents].drawn)
+            write_pages(pages, task.sae.name, cells[0].seed, given[JudgedLatents].drawn)
         yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))
         task.collectors.clear()
     if checkpoint:

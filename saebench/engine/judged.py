@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from saebench.data.pieces import Pieces
 from saebench.engine.contexts import Contexts, candidates, neighbours, ranks
 from saebench.engine.contexts_windows import Windows
 from saebench.errors import UserError
-from saebench.inputs import DrawnLatents, Half, Kept, LatentContexts, SampledLatents, Sampling
+from saebench.inputs import DrawnLatents, Half, JudgedLatents, Kept, LatentContexts, SampledLatents, Sampling
 from saebench.judges.ngram import NGramJudge
 from saebench.judges.protocol import Context, Judge
 from saebench.metric import Metric, NotApplicable
@@ -46,6 +46,20 @@ def chosen_judge(given: str | Mapping[str, Mapping[str, Any] | None] | Judge) ->
         ((name, settings),) = given.items()
         return judge(name, **(settings or {}))
     return judge(given) if isinstance(given, str) else given
+
+
+def refuse_remote(judge: Judge, metrics: Iterable[Metric]) -> None:
+    """Prove, where no network is to be used, that no metric asks a judge on another machine.
+
+    Raises:
+        UserError: One does.
+    """
+    asked = any(JudgedLatents in metric.inputs.values() for metric in metrics)
+    if asked and (host := getattr(judge, "remote", "")):
+        raise UserError(
+            f"The judge {judge.name!r} is asked at {host} over a network, and --offline was given: set its base_url "
+            "(or OPENAI_BASE_URL) to an endpoint on this machine, or use the judge 'ngram'."
+        )
 
 
 def sampling(metric: Metric) -> Sampling | None:

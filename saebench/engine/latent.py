@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from saebench.engine.judged import chosen_judge, collector, drawn_latents
+from saebench.engine.judged import chosen_judge, collector, drawn_latents, refuse_remote
 from saebench.errors import UserError
 from saebench.inputs import DrawnLatents, Sampling
 from saebench.judges.look import Look
@@ -56,6 +56,8 @@ def look_at(
     from saebench.suite import load_suite
 
     asked = chosen_judge("ngram" if judge is None else judge)
+    if offline:
+        refuse_remote(asked, [get("detection")])
     coder = resolve([sae], hook=hook, device="cpu", offline=offline, seed=seed)[0]
     if not 0 <= latent < coder.d_sae:
         raise UserError(f"SAE {coder.name!r} has no latent {latent}: its {coder.d_sae} are 0 to {coder.d_sae - 1}.")
@@ -91,13 +93,13 @@ def run_looks(sae: str, drawn: DrawnLatents) -> list[Look]:
     return [_look(sae, drawn, i, judged[i], fuzzed[i] if fuzzed else None) for i in (scored[place] for place in places)]
 
 
-def write_pages(folder: Path, sae: str, drawn: Mapping[Sampling, DrawnLatents]) -> None:
-    """The page of a SAE beside a run, if a judge was asked about its latents."""
+def write_pages(folder: Path, sae: str, seed: int, drawn: Mapping[Sampling, DrawnLatents]) -> None:
+    """The page of a SAE and seed beside a run, if a judge was asked about its latents."""
     from saebench.judges.look_html import write_run
 
     for one in drawn.values():
         if looks := run_looks(sae, one):
-            write_run(folder, sae, looks, len(one.latents))
+            write_run(folder, sae, seed, looks, len(one.latents))
             return
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
-from saebench.engine.judged import chosen_judge
+from saebench.engine.judged import chosen_judge, refuse_remote
 from saebench.engine.kept import Kept
 from saebench.engine.plan import GROUPED, chosen_data, chosen_metrics, make_plan
 from saebench.engine.prepare import fitting_saes, load_subject, read_data
@@ -32,7 +32,7 @@ class Monitor:
     """Scores a SAE while it is trained: a suite every so many steps, with error bars, in seconds.
 
     The text is read and the model run on it once, when the monitor is made and at the first score; activations at the
-    hooks and clean losses stay in memory. Each score then encodes, decodes and resumes from the hook.
+    hooks and clean losses stay in memory. Each score then encodes, decodes and resumes from the hook. In a loop::
 
         monitor = saebench.Monitor("gpt2", every=1000, hook="blocks.8.hook_resid_post", out="runs/train")
         for step in range(steps):
@@ -88,12 +88,14 @@ class Monitor:
         self.seed = self.suite.seed if seed is None else seed
         self.metrics = chosen_metrics(self.suite, metrics)
         _check(self.metrics)
+        judge: Any = self.suite.judge
+        self._judge = chosen_judge(judge)
+        if offline:
+            refuse_remote(self._judge, self.metrics)
         self.model = load_subject(model, (), device=device, dtype=dtype, offline=offline)
         sources = chosen_data(self.suite, data, self.metrics)
         self._read = read_data(sources, self.model, seed=self.seed, offline=offline)
         self._fitting = self._text(sources, offline)
-        judge: Any = self.suite.judge
-        self._judge = chosen_judge(judge)
         self._kept = {name: Kept(room) for name in self._read}
         self._store = Store(out) if out is not None else None
         self.steps: list[int] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.engine import execute
 from saebench.engine import groups as seed_groups
-from saebench.engine.judged import chosen_judge
+from saebench.engine.judged import chosen_judge, refuse_remote
 from saebench.engine.plan import GROUPED, Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.engine.references import fitted, fitting_text, references
 from saebench.errors import UserError, unknown
@@ -53,6 +53,7 @@ def prepare(
     asked = chosen_judge(suite.judge if judge is None else judge)
     sources = chosen_data(suite, data, wanted)
     if offline:
+        refuse_remote(asked, wanted)
         _refuse_missing(suite, sources, model, given if own else [])
     coders, recipes, failures = _load_saes(given, hook=hook, offline=offline, seed=seed)
     subject = load_subject(model or suite.model, coders, device=device, dtype=dtype, offline=offline)

@@ -31,11 +31,11 @@ class Endpoint:
     _key: str | None = field(repr=False)
 
     @classmethod
-    def found(cls, base_url: str | None) -> Endpoint:
-        """The endpoint by argument or environment; the key by environment only.
+    def named(cls, base_url: str | None) -> Endpoint:
+        """The endpoint by argument or environment; the key, if there is one, by environment only.
 
         Raises:
-            UserError: The address is none, or there is no key for an endpoint elsewhere.
+            UserError: The address is none.
         """
         url = base_url or os.environ.get(URL) or DEFAULT_URL
         try:
@@ -44,7 +44,16 @@ class Endpoint:
             scheme, host = "", None
         if scheme not in ("http", "https") or not host:
             raise UserError(f"The judge's base_url (or {URL}) is no address such as http://localhost:8000/v1.")
-        endpoint = cls(url, _key())
+        return cls(url, _key())
+
+    @classmethod
+    def found(cls, base_url: str | None) -> Endpoint:
+        """The same where it can be asked.
+
+        Raises:
+            UserError: The address is none, or there is no key for an endpoint elsewhere.
+        """
+        endpoint = cls.named(base_url)
         if endpoint._key is None and not endpoint.loopback:
             raise UserError(
                 f"The judge at {endpoint.host} needs a key: set the environment variable {KEY} (to any word, where the "

@@ -62,12 +62,16 @@ def page(title: str, looks: Sequence[Look], *, lead: str = "") -> str:
     return _document(title, f"<h1>{escape(title)}</h1>\n<p class='soft'>{escape(lead)}</p>\n{body}")
 
 
-def write_run(folder: Path, sae: str, looks: Sequence[Look], drawn: int) -> Path:
-    """Write a SAE's page into `autointerp/` of a run's folder, and `autointerp.html`, which lists all there are."""
+def write_run(folder: Path, sae: str, seed: int, looks: Sequence[Look], drawn: int) -> Path:
+    """Write the page of a SAE, as drawn by a seed, into `autointerp/` of a run's folder.
+
+    Beside it `autointerp.html` lists all there are.
+    """
     place = folder / "autointerp"
     place.mkdir(parents=True, exist_ok=True)
     lead = f"{len(looks)} of the {drawn} latents drawn, evenly from the lowest to the highest score."
-    (place / f"{file_name(sae)}.html").write_text(page(f"Latents of {sae}", looks, lead=lead), encoding="utf-8")
+    text = page(f"Latents of {sae}, seed {seed}", looks, lead=lead)
+    (place / f"{file_name(sae)}-seed{seed}.html").write_text(text, encoding="utf-8")
     names = [escape(file.stem) for file in sorted(place.glob("*.html"))]
     links = [f"<li><a href='autointerp/{name}.html'>{name}</a></li>" for name in names]
     index = folder / "autointerp.html"

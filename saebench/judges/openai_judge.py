@@ -62,6 +62,16 @@ class OpenAIJudge:
             return []
         return ["The judge's endpoint takes no response_format; it was asked for JSON in words."]
 
+    @property
+    def remote(self) -> str:
+        """Host that it is asked at, "" for one on this machine.
+
+        Raises:
+            UserError: The address is none.
+        """
+        endpoint = Endpoint.named(self.settings.base_url)
+        return "" if endpoint.loopback else endpoint.host
+
     def check(self) -> None:
         """Prove, before any work and without the network, that there are an address and a key.
 

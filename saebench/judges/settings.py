@@ -34,7 +34,7 @@ class Settings:
         cache: File of replies already paid for; None is one for all runs of this user.
         transcript: File to which every question and reply is appended: Markdown for `.md`, else JSON lines.
         prices: By model, what a million tokens of question and of reply cost, `{"m": [0.5, 1.5]}`.
-        budget_money: Most that may be spent by this judge.
+        budget_money: Most that may be spent in one run, over all its SAEs, metrics and seeds.
         budget_tokens: Most tokens, of questions and replies together.
         budget_calls: Most calls, failed ones included.
     """

@@ -208,9 +208,11 @@ def test_a_run_leaves_pages_that_escape_what_they_show(tmp_path: Path) -> None:
     suite = {"metric": [{"detection": {"latents": 0, "window": 6}}], "references": NONE}
     data = {"text": token_rows(150, 19)}
     sae = sb.load_sae(ToySAE(), hook=HOOK, name="a/<b>")
-    sb.evaluate(sae, suite, model=tiny_llama(), data=data, out=tmp_path / "run")
-    assert (tmp_path / "run" / "autointerp.html").exists()
-    (page,) = (tmp_path / "run" / "autointerp").glob("*.html")
+    sb.evaluate(sae, suite, model=tiny_llama(), data=data, out=tmp_path / "run", repeats=2)
+    index = (tmp_path / "run" / "autointerp.html").read_text(encoding="utf-8")
+    assert "-seed0.html" in index and "-seed1.html" in index
+    page, other = sorted((tmp_path / "run" / "autointerp").glob("*.html"))
+    assert page.stem.endswith("-seed0") and other.stem.endswith("-seed1"), "a page for each seed"
     text = page.read_text(encoding="utf-8")
     assert "a/&lt;b&gt;" in text and "<b>" not in text.replace("<b>WRONG", "").replace("<b>right", "")
     assert "prefers-color-scheme: dark" in text

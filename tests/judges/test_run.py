@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -95,6 +96,48 @@ def test_what_a_budget_left_unanswered_is_asked_by_the_same_command_later(make: 
     assert not any(row.unanswered for row in whole.rows) and whole.rows[0].value == 1.0
     assert [told.split(" (")[0] for told in heard.accounts] == ["3 calls", "1 calls"]
     assert "3 answers from the cache" in heard.accounts[1]
+
+
+def test_a_budget_holds_for_all_saes_metrics_and_seeds_of_a_run(make: Make, tmp_path: Path) -> None:
+    model = tiny_llama()
+    settings = {"latents": 0, "window": 10}
+    suite = {
+        "metric": [{name: settings} for name in ("detection", "fuzzing")],
+        "references": {"null": None, "baseline": None},
+    }
+    heard = Heard()
+    with JudgeServer(_reader) as server:
+        table = model.get_input_embeddings().weight
+        saes = [sb.load_sae(IdDetectors(table), name=name) for name in ("a", "b")]
+        judge = {"openai:judge": {"base_url": server.url, "cache": tmp_path / "judge.sqlite", "budget_calls": 7}}
+        given = {"model": model, "data": {"text": token_rows(400, 12)}, "repeats": 2, "progress": heard}
+        rows = sb.evaluate(saes, suite, judge=judge, **given).rows
+        assert len(server.requests) == 7
+    assert {row.seed for row in rows} == {0, 1} and not any(row.status == "error" for row in rows)
+    assert [told.split(" (")[0] for told in heard.accounts] == ["7 calls"]
+    assert any("not scored: budget" in " ".join(row.warnings) for row in rows)
+
+
+@pytest.mark.parametrize("address", [None, "http://10.0.0.7:8000/v1"])
+def test_a_judge_elsewhere_is_refused_offline_before_anything_is_loaded(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, judge = {"metric": ["detection"]}, {"openai:judge": {"base_url": address}}
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-no-use")
+    for sae in ("no-such-sae", "world:topk-mid"):
+        with pytest.raises(sb.UserError, match=r"'openai:judge' is asked at .* over a network, and --offline") as told:
+            sb.evaluate(sae, suite, judge=judge, offline=True)
+        assert "\n" not in str(told.value) and "key" not in str(told.value)
+
+
+def test_a_judge_on_this_machine_may_be_asked_offline(make: Make) -> None:
+    model = tiny_llama()
+    suite = {"metric": [{"detection": {"latents": 0, "window": 10}}], "references": {"null": None, "baseline": None}}
+    with JudgeServer(_reader) as server:
+        sae = IdDetectors(model.get_input_embeddings().weight)
+        given = {"model": model, "data": {"text": token_rows(400, 12)}}
+        rows = sb.evaluate(sae, suite, judge=make(server), offline=True, **given).rows
+    assert rows[0].value == 1.0
 
 
 class Heard(Progress):
