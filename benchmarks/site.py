@@ -95,7 +95,8 @@ def made_up(saes: int, metrics: int) -> list[Row]:
                 hook_in=hook, hook_out=hook, corpus="text", corpus_hash="0", value=value, stderr=error,
                 ci_low=value - 1.96 * error, ci_high=value + 1.96 * error, n=128, units="documents", unit="share",
                 better="lower" if metric == "l0" else "higher", signature=f"{metric}@1|{hook}|{name}",
-                sae_ref=f"hf:made/up/{name}", suite="core", seed=0, dtype="float32",
+                sae_ref=f"hf:made/up/{name}", suite="core", seed=0, dtype="float32", settings={"top_k": 10, "window": 32},
+                versions={"saebench": "1.0.0", "torch": "2.13.0"}, git_commit="0" * 40, git_dirty=False,
             ))  # fmt: skip
     return rows
 

@@ -22,7 +22,7 @@ ORDER = ("model", "hook_out", "corpus", "role", "architecture", "d_sae", "sae", 
 ROLES = ("sae", "null", "baseline")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
     """One row of the results as a board shows it; a missing number is NaN.
 
@@ -89,20 +89,24 @@ def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
         given = columns.get(name, [default] * len(frame))
         columns[name] = [default if _missing(value) else str(value) for value in given]
     for name in NUMBERS:
-        columns[name] = [_number(value) for value in columns.get(name, [None] * len(frame))]
+        given = columns.get(name, [None] * len(frame))
+        columns[name] = [math.nan if _missing(value) else float(value) for value in given]
     for name in ("sae", "model", "hook_out", "metric"):
         columns[name] = [str(value) for value in columns[name]]
     kept = _filtered(columns, board or Board())
     for role in (columns["role"][i] for i in kept):
         if role not in ROLES:
             raise UserError(f"A row has role {role!r}. {nearest(role, ROLES)}")
-    kept.sort(key=lambda i: tuple(_place(name, columns[name][i]) for name in ORDER))
+    keys = {name: columns[name] for name in ORDER}
+    keys["role"] = [ROLES.index(role) if role in ROLES else len(ROLES) for role in columns["role"]]
+    keys["d_sae"] = [math.inf if math.isnan(width) else width for width in columns["d_sae"]]
+    kept.sort(key=list(zip(*keys.values(), strict=True)).__getitem__)
     return pd.DataFrame({name: [values[i] for i in kept] for name, values in columns.items()})
 
 
-def scores_of(frame: pd.DataFrame) -> list[Score]:
-    """The rows of a tidy frame as scores."""
-    return [_score(record) for record in records_of(frame)]
+def scores_of(records: pd.DataFrame | list[dict[str, Any]]) -> list[Score]:
+    """The rows of a tidy frame, or its records, as scores."""
+    return [_score(record) for record in (records if isinstance(records, list) else records_of(records))]
 
 
 def values_of(column: pd.Series) -> list[Any]:
@@ -144,16 +148,6 @@ def _filtered(columns: dict[str, list[Any]], board: Board) -> list[int]:
     return kept
 
 
-def _place(name: str, value: Any) -> Any:
-    if name == "role":
-        return ROLES.index(value)
-    return math.inf if isinstance(value, float) and math.isnan(value) else value
-
-
 def _missing(value: Any) -> bool:
     """None, NaN, or pandas' NA."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
-
-
-def _number(value: Any) -> float:
-    return math.nan if type(value).__name__ == "NAType" or value is None else float(value)

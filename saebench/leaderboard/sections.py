@@ -157,8 +157,11 @@ def _section(model: str, hook: str, scores: list[Score], columns: list[Column], 
     heads: list[Head] = []
     by_line: dict[tuple[str, str], dict[str, Score]] = {}
     notes: dict[str, None] = {}
+    measured: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        measured.setdefault((score.metric, score.slice), []).append(score)
     for column in columns:
-        mine = [s for s in scores if s.metric == column.metric and s.slice == (column.slice or "")]
+        mine = measured.get((column.metric, column.slice or ""), [])
         if not mine:
             continue
         head = _head(column, mine)
@@ -207,7 +210,7 @@ def _comparable(score: Score, head: Head) -> Score:
         return replace(score, status="outdated", reason=reason)
     if score.status == "ok" and not score.known and not score.reason:
         return replace(score, reason="the value is undefined")
-    return replace(score, better=head.better)
+    return score if score.better == head.better else replace(score, better=head.better)
 
 
 def _measured_differently(head: Head, scores: list[Score]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from saebench.errors import UserError
-from saebench.results.measurement import measurement, reference_key, settings_text
+from saebench.results.measurement import measurement, reference_key
 from saebench.results.reruns import reruns
 from saebench.results.row import ROLES, Row, plain
 from saebench.results.trust import TRUST_COLUMNS, TRUST_FLOATS, TRUST_INTEGERS, trust_columns
@@ -49,19 +49,17 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
 
     references = _references(rows)
     nulls = {key: row for (role, key), row in references.items() if role == "null"}
-    records = []
-    for row, trust in zip(rows, trust_columns(rows, nulls), strict=True):
-        record: dict[str, Any] = {name: getattr(row, name, None) for name in COLUMNS} | trust
-        record["settings"] = settings_text(row)
-        record["warnings"] = "; ".join(row.warnings)
-        for role in ("null", "baseline"):
-            other = references.get((role, reference_key(row)))
-            record[role] = other.value if other else None
-            record[f"{role}_sae"] = other.sae if other else ""
-        records.append(record)
-    table = pd.DataFrame.from_records(records, columns=list(COLUMNS))
+    trust, keys = trust_columns(rows, nulls), [reference_key(row) for row in rows]
+    columns: dict[str, list[Any]] = {name: [getattr(row, name, None) for row in rows] for name in COLUMNS}
+    columns |= {name: [record[name] for record in trust] for name in TRUST_COLUMNS}
+    columns["settings"] = [row.settings_text for row in rows]
+    columns["warnings"] = ["; ".join(row.warnings) for row in rows]
+    for role in ("null", "baseline"):
+        others = [references.get((role, key)) for key in keys]
+        columns[role] = [other.value if other else None for other in others]
+        columns[f"{role}_sae"] = [other.sae if other else "" for other in others]
     types = {name: "float64" for name in FLOATS} | {name: "Int64" for name in INTEGERS}
-    return table.astype(types)
+    return pd.DataFrame(columns, dtype=None if rows else object).astype(types)
 
 
 def board(rows: Sequence[Row], *, slices: bool = True) -> pd.DataFrame:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from saebench.results.row import Row, plain
-
-
-def settings_text(row: Row) -> str:
-    """The row's settings as JSON, the same for the same settings."""
-    return json.dumps(plain(row.settings), sort_keys=True) if row.settings else "{}"
+from saebench.results.row import Row
 
 
 def measurement(row: Row) -> dict[str, Any]:
@@ -18,7 +12,7 @@ def measurement(row: Row) -> dict[str, Any]:
     return {
         "metric": row.metric,
         "version": row.version,
-        "settings": settings_text(row),
+        "settings": row.settings_text,
         "model": row.model_hash or row.model,
         "hook_out": row.hook_out,
         "corpus": row.corpus_hash or row.corpus,
@@ -42,9 +36,8 @@ def differing(a: Row, b: Row) -> str:
 
 def reference_key(row: Row) -> tuple[Any, ...]:
     """What an SAE's row shares with the row of its null or baseline."""
-    parts = measurement(row)
-    names = ("metric", "version", "settings", "model", "hook_out", "corpus", "context")
-    return *(parts[name] for name in names), row.slice
+    model, corpus = row.model_hash or row.model, row.corpus_hash or row.corpus
+    return row.metric, row.version, row.settings_text, model, row.hook_out, corpus, row.context, row.slice
 
 
 def _shown(row: Row, name: str, parts: dict[str, Any]) -> str:

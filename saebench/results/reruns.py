@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from saebench.results.intervals import SAME
-from saebench.results.measurement import settings_text
 from saebench.results.row import ROLES, Row
 
 DETECTABLE = 1.96 * math.sqrt(2)
@@ -38,8 +37,18 @@ def column_key(row: Row) -> tuple[Any, ...]:
     not, and must be the same one.
     """
     same_text = (row.corpus_hash, row.tokens) if row.corpus == "text" else ()
-    model, settings = row.model_hash or row.model, settings_text(row)
-    return row.metric, row.version, settings, row.slice, model, row.hook_out, row.corpus, *same_text, row.context
+    model = row.model_hash or row.model
+    return (
+        row.metric,
+        row.version,
+        row.settings_text,
+        row.slice,
+        model,
+        row.hook_out,
+        row.corpus,
+        *same_text,
+        row.context,
+    )
 
 
 def noises(rows: Sequence[Row]) -> dict[tuple[Any, ...], Noise]:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,11 @@ class Row:
             return self.signature, self.slice
         parts = (self.sae, self.model, self.hook_out, self.corpus, self.metric, str(self.version))
         return "|".join(parts), self.slice
+
+    @cached_property
+    def settings_text(self) -> str:
+        """The settings as JSON, the same for the same settings."""
+        return json.dumps(plain(self.settings), sort_keys=True) if self.settings else "{}"
 
     @property
     def unanswered(self) -> bool:

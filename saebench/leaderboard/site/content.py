@@ -96,13 +96,14 @@ def gather(frame: pd.DataFrame, board: Board, pairing: Pairing | None, rows: Ite
     Paired tests decide the columns that the board names; the others, of which there may be many, are decided from
     the standard errors.
     """
-    scores = scores_of(frame)
+    every = records_of(frame)
+    scores = scores_of(every)
     shown = tuple(column.key for column in board_columns(scores, board.model_copy(update={"pareto": ()})))
     everything = board.model_copy(update={"columns": _all_columns(scores, board), "pareto": ()})
     found = sections(scores, everything)
     records: dict[Who, list[Record]] = {}
     cells: dict[tuple[str, ...], Record] = {}
-    for record in records_of(frame):
+    for record in every:
         who = (record["model"], record["hook_out"], record["role"], record["sae"])
         records.setdefault(who, []).append(record)
         cells[cell_key(*who, record["corpus"], record["metric"], record["slice"])] = record

@@ -6,12 +6,15 @@ import json
 import math
 import re
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saebench.leaderboard import citations
 from saebench.leaderboard.rows import WHOLE, values_of
 from saebench.leaderboard.site.content import Site
 from saebench.leaderboard.trust import trust_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def rows_csv(site: Site) -> str:
@@ -24,7 +27,7 @@ def rows_json(site: Site) -> str:
     """The same as JSON: the names of the columns once, then the rows; missing is null."""
     names = [str(name) for name in site.frame.columns]
     whole = {name for name in WHOLE if name in names}
-    columns = [[_plain(value, name in whole) for value in values_of(site.frame[name])] for name in names]
+    columns = [_plain(site.frame[name], name in whole) for name in names]
     rows = [list(row) for row in zip(*columns, strict=True)]
     return json.dumps({"columns": names, "rows": rows}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -71,8 +74,8 @@ def _tex(text: str) -> str:
     return re.sub(r"([#$%&_])", r"\\\1", re.sub(r"[{}\\]", "", " ".join(text.split())))
 
 
-def _plain(value: Any, whole: bool) -> Any:
-    """A cell as JSON has it."""
-    if value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return int(value) if whole else list(value) if isinstance(value, tuple) else value
+def _plain(column: pd.Series, whole: bool) -> list[Any]:
+    """The cells of a column as JSON has them: null for what is missing or not finite."""
+    missing = (column.isna() | column.isin([math.inf, -math.inf])).tolist()
+    cells = zip(values_of(column), missing, strict=True)
+    return [None if gone else int(value) if whole else value for value, gone in cells]

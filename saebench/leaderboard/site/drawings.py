@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from markupsafe import Markup
 
@@ -23,8 +24,12 @@ class Span:
         """Where the value lies, from 0 to 1, held inside."""
         if not self.scale.holds(value):
             return 0.0 if self.scale.kind == "log" else 1.0
-        a, b, v = (self.scale.place(x) for x in (self.low, self.high, value))
-        return min(max((v - a) / (b - a), 0.0), 1.0)
+        a, b = self._ends
+        return min(max((self.scale.place(value) - a) / (b - a), 0.0), 1.0)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return self.scale.place(self.low), self.scale.place(self.high)
 
 
 def span_of(values: Sequence[float], better: str, best: float | None) -> Span | None:

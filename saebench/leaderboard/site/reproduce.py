@@ -15,20 +15,18 @@ def commands(rows: Sequence[Row]) -> list[str]:
 
     A null or baseline has no reference of its own to give: it comes with any run of its suite.
     """
-    found: dict[str, None] = {}
-    for row in rows:
-        if row.suite:
-            found[_command(row)] = None
-    return list(found)
+    runs = dict.fromkeys(
+        (row.suite, row.sae_ref if row.role == "sae" else "", row.model, row.seed, row.dtype)
+        for row in rows
+        if row.suite
+    )
+    return [_command(*run) for run in runs]
 
 
-def _command(row: Row) -> str:
-    own = ["--sae", row.sae_ref] if row.role == "sae" and row.sae_ref else []
-    options = [*own, "--model", row.model, "--seed", None if row.seed is None else str(row.seed), "--dtype", row.dtype]
-    words = ["saebench", "run", row.suite]
-    for flag, value in zip(options[::2], options[1::2], strict=True):
-        words += [str(flag), value] if value else []
-    return shlex.join(words)
+def _command(suite: str, sae: str, model: str, seed: int | None, dtype: str) -> str:
+    options = {"--sae": sae, "--model": model, "--seed": "" if seed is None else str(seed), "--dtype": dtype}
+    given = [word for flag, value in options.items() if value for word in (flag, value)]
+    return shlex.join(["saebench", "run", suite, *given])
 
 
 def provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -39,7 +37,7 @@ def provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
         if value not in (None, "", "@"):
             facts.setdefault(name, {})[str(value)] = None
 
-    for row in rows:
+    for row in {_source(row): row for row in rows}.values():
         note("reference", row.sae_ref)
         note("weights (hash)", row.sae_hash)
         note("model", f"{row.model}@{row.model_hash}".removesuffix("@"))
@@ -52,3 +50,11 @@ def provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
         note("saebench commit", (row.git_commit or "") + (" with changes" if row.git_dirty else ""))
         note("versions", ", ".join(f"{name} {version}" for name, version in row.versions.items()))
     return [(name, ", ".join(values)) for name, values in facts.items()]
+
+
+def _source(row: Row) -> tuple[Any, ...]:
+    """What `provenance` tells of a row: most rows of a SAE have it in common."""
+    return (
+        row.sae_ref, row.sae_hash, row.model, row.model_hash, row.hook_in, row.hook_out, row.corpus, row.corpus_hash,
+        row.suite, row.seed, row.dtype, row.created[:10], row.git_commit, row.git_dirty, *row.versions.items(),
+    )  # fmt: skip

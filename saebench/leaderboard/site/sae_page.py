@@ -102,5 +102,7 @@ def _warnings(records: Sequence[Record], rows: Sequence[Any]) -> list[str]:
 
 def _natural(metric: str, slice_: str) -> tuple[Any, ...]:
     """Order in which 2 comes before 10."""
+    if not slice_:
+        return metric, []
     parts = re.split(r"(\d+(?:\.\d+)?)", slice_)
     return metric, [(1, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts)]

@@ -63,21 +63,19 @@ def apart_unpaired(scores: Sequence[Score], level: float) -> NDArray[np.bool_]:
     values = np.array([score.value for score in scores])
     costs = np.asarray([float(cost(score.value, score.better)) for score in scores])
     errors = np.nan_to_num(np.array([score.stderr for score in scores]), nan=0.0)
-    i, j = np.triu_indices(len(scores), 1)
-    difference = np.abs(costs[i] - costs[j])
-    error = np.hypot(errors[i], errors[j])
+    difference = np.abs(costs[:, None] - costs)
+    error = np.hypot(errors[:, None], errors)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.where(error > 0, erfc(difference / error / np.sqrt(2)), 0.0)
-    p[difference <= SAME * np.maximum(np.abs(values[i]), np.abs(values[j]))] = 1.0
-    apart = np.zeros((len(scores), len(scores)), dtype=bool)
-    rejected = p <= _holm(p, level)
-    apart[i[rejected], j[rejected]] = True
-    return apart | apart.T
+    p[difference <= SAME * np.maximum(np.abs(values[:, None]), np.abs(values))] = 1.0
+    return p <= _holm(p[np.triu_indices(len(scores), 1)], level)
 
 
 def _holm(p: NDArray[np.float64], level: float) -> float:
     """The largest p-value that Holm's step-down procedure rejects, -1 for none."""
-    ordered = np.sort(p)
-    kept = np.flatnonzero(ordered > level / (len(p) - np.arange(len(p))))
-    count = int(kept[0]) if len(kept) else len(p)
-    return float(ordered[count - 1]) if count else -1.0
+    sure = p <= level / len(p)  # rejected in any order, so that few are left to sort
+    ordered = np.sort(p[~sure & (p <= level)])
+    first = int(sure.sum())
+    kept = np.flatnonzero(ordered > level / (len(p) - first - np.arange(len(ordered))))
+    count = int(kept[0]) if len(kept) else len(ordered)
+    return float(ordered[count - 1]) if count else float(p[sure].max(initial=-1.0))
