@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo site test test-gpu lint clean
+.PHONY: demo site docs test test-gpu lint clean
 
 demo: .venv/installed
 	$(BIN)/saebench run demo --out runs/demo
@@ -16,6 +16,10 @@ demo: .venv/installed
 # The board of the world and its site, from the rows in git: open leaderboards/world/site/index.html.
 site: .venv/installed
 	$(BIN)/saebench leaderboard build leaderboards/results/world --out leaderboards/world --board leaderboards/boards/world.yaml
+
+# The documentation as a site: open build/docs/index.html.
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile

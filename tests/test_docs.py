@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from saebench.pages import NOTE, pages, write_pages
 from saebench.suite import suite_files
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-WRITTEN = sorted(path for path in DOCS.glob("*.md"))
+WRITTEN = sorted([*DOCS.glob("*.md"), *(DOCS / "tutorials").glob("*.md")])
 
 
 def test_the_pages_of_metrics_are_up_to_date() -> None:
@@ -41,7 +43,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
-    assert not [path.name for path in WRITTEN if path.name != "README.md" and f"({path.name})" not in index]
+    names = [path.relative_to(DOCS).as_posix() for path in WRITTEN]
+    assert not [name for name in names if name not in ("README.md", "index.md") and f"({name})" not in index]
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
@@ -71,3 +74,9 @@ def test_metrics_that_the_migration_names_exist() -> None:
     assert named and named <= set(registry.metrics())
     marked = set(re.findall(r"`([a-z_]+@saebench)`", page))
     assert marked and marked <= set(registry.metrics())
+
+
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-b", "dummy", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
