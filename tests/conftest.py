@@ -14,7 +14,13 @@ if "SAEBENCH_GPU" not in os.environ:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # "auto" is then the CPU; `make test-gpu` sets the variable
 
 
-SLOW = ("test_notebooks.py", "test_supervised_world.py", "test_world_files.py", "test_processes.py")
+SLOW = (
+    "test_notebooks.py",
+    "test_tutorials.py",
+    "test_supervised_world.py",
+    "test_world_files.py",
+    "test_processes.py",
+)
 """Files that take longest; begun first, so that two processes end at the same time."""
 
 
