@@ -51,6 +51,7 @@ CASES = [
     Case("gemma_scope_2-affine", "gemma_scope_2", gemma_2("transcoder", affine=True), ACROSS),
     Case("llama_scope", "llama_scope", llama_scope(5.0, 5.0, POST, 0.6), POST),
     Case("llama_scope-transcoder", "llama_scope", llama_scope(8.0, 2.0, NORMED, 0.2), NORMED),
+    Case("llama_scope-any-norm", "llama_scope", llama_scope(8.0, 2.0, NORMED, 0.2, by_norm=False), NORMED),
     Case("moss-jumprelu", "language_model_saes", moss("jumprelu", "dataset-wise"), POST),
     Case("moss-relu", "language_model_saes", moss("relu", "dataset-wise"), POST),
     Case("moss-topk", "language_model_saes", moss("topk", "dataset-wise"), POST),

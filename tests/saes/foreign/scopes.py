@@ -59,8 +59,8 @@ def gemma_2(kind: str, *, affine: bool = False) -> Any:
     return write
 
 
-def llama_scope(norm_in: float, norm_out: float, ends: tuple[str, str], gate: float) -> Any:
-    """The library's folded model; a latent opens where its pre-activation times its folded norm passes the gate."""
+def llama_scope(norm_in: float, norm_out: float, ends: tuple[str, str], gate: float, *, by_norm: bool = True) -> Any:
+    """The library's folded model; a latent opens where its pre-activation (times its folded norm) passes the gate."""
 
     def write(folder: Path) -> tuple[Path, Forward]:
         folder = folder / "L1R-8x"
@@ -72,7 +72,7 @@ def llama_scope(norm_in: float, norm_out: float, ends: tuple[str, str], gate: fl
                   "act_fn": "jumprelu",
                   "jump_relu_threshold": gate, "norm_activation": "dataset-wise", "top_k": 50,
                   "dataset_average_activation_norm": {"in": norm_in, "out": norm_out},
-                  "sparsity_include_decoder_norm": True, "use_glu_encoder": False}  # fmt: skip
+                  "sparsity_include_decoder_norm": by_norm, "use_glu_encoder": False}  # fmt: skip
         (folder / "hyperparams.json").write_text(json.dumps(config))
         (folder / "lm_config.json").write_text(json.dumps({"model_name": "toy"}))
         s_in, s_out = math.sqrt(D) / norm_in, math.sqrt(D) / norm_out
@@ -80,7 +80,7 @@ def llama_scope(norm_in: float, norm_out: float, ends: tuple[str, str], gate: fl
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
             folded_bias, folded_rows = t["encoder.bias"] / s_in, t["decoder.weight"] * s_in / s_out
             pre = nn.linear(x, t["encoder.weight"], folded_bias)
-            f = pre * (pre * folded_rows.norm(dim=0) > gate)
+            f = pre * ((pre * folded_rows.norm(dim=0) if by_norm else pre) > gate)
             return f, nn.linear(f, folded_rows, t["decoder.bias"] / s_out)
 
         return folder, forward
