@@ -12,40 +12,44 @@ from torch import nn
 from saebench.errors import UserError
 from saebench.models.surgery import Point
 
-_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "linear_attn")
-_MLP = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe")
+_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "linear_attn", "multi_head_attention")
+_OTHER_MIXERS = ("mamba", "mixer", "conv", "temporal_block")
+_MLP = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "shared_mlp", "mlp_block")
 _HEADS_TO_RESIDUAL = ("o_proj", "c_proj", "out_proj", "dense", "wo", "o")
 _NEURONS_TO_RESIDUAL = ("down_proj", "dense_4h_to_h", "c_proj", "fc_out", "fc2")
-_MLP_NORM = ("post_attention_layernorm", "ln_2", "norm_2", "ffn_norm", "final_layer_norm", "ln2")
-_ATTENTION_POST_NORM = ("post_self_attn_layernorm",)
-_MLP_POST_NORM = ("post_feedforward_layernorm", "post_mlp_layernorm")
 
 
 @dataclass(frozen=True)
 class Block:
     """Parts of one block; a part is None where the architecture has none that we know.
 
+    What is found by names alone lacks the norms around the branches; `saebench.models.flow` adds them.
+
     Attributes:
         path: The block.
         kind: What blocks of the same build share, so that a check of one serves for all.
-        attn: The attention module.
-        attn_out: What attention adds to the residual, after its post-norm if there is one.
+        mixer: The module that moves information between tokens: attention, or what stands in its place.
+        attends: Whether that is attention.
+        mixed: What it adds to the residual, after its post-norm if there is one.
         z: Input of the projection from heads to the residual.
         mlp: The MLP module.
         mlp_in: Input of the MLP, after its norm.
         mlp_out: What the MLP adds to the residual, after its post-norm if there is one.
         mid: Input of the MLP's norm; the residual between attention and MLP in a sequential block.
+        norm: The MLP's norm.
     """
 
     path: str
     kind: tuple[Any, ...]
-    attn: str | None = None
-    attn_out: Point | None = None
+    mixer: str | None = None
+    attends: bool = False
+    mixed: Point | None = None
     z: Point | None = None
     mlp: str | None = None
     mlp_in: Point | None = None
     mlp_out: Point | None = None
     mid: Point | None = None
+    norm: str | None = None
 
     @property
     def resid_pre(self) -> Point:
@@ -101,10 +105,11 @@ def text_config(model: nn.Module) -> Any:
 
 
 def projection_width(module: nn.Module) -> int:
-    """Size of the input of a linear layer: torch's, transformers' Conv1D, or one wrapped by a bridge."""
+    """Size of the input of a linear layer: torch's, transformers' Conv1D, or one wrapped by another module."""
     module = _inner(module)
-    width: Any = getattr(module, "in_features", None)
-    weight: Any = module.weight
+    width, weight = getattr(module, "in_features", None), getattr(module, "weight", None)
+    if width is None and weight is None:
+        return projection_width(next(module.children()))
     return int(width if width is not None else weight.shape[0])
 
 
@@ -112,12 +117,9 @@ def _head(model: Any) -> Any:
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
-def _block_list(model: nn.Module) -> tuple[str, list[nn.Module]]:
-    lists: dict[str, nn.ModuleList] = {}
-    for path, module in model.named_modules():
-        inside = any(path.startswith(f"{outer}.") for outer in lists)
-        if isinstance(module, nn.ModuleList) and len(module) and not inside:
-            lists[path] = module
+def _block_list(model: Any) -> tuple[str, list[nn.Module]]:
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    lists = _outermost(model, decoder) or _outermost(model, model)
     if not lists:
         raise UserError(f"{type(model).__name__} has no list of layers, so it is not a model that can be read here.")
     depth = getattr(text_config(model), "num_hidden_layers", None)
@@ -126,19 +128,32 @@ def _block_list(model: nn.Module) -> tuple[str, list[nn.Module]]:
     return path, list(fitting[path])
 
 
+def _outermost(model: nn.Module, within: Any) -> dict[str, nn.ModuleList]:
+    """Lists of modules that lie in no other list, in one part of a model, by path."""
+    lists: dict[str, nn.ModuleList] = {}
+    root = next((path for path, module in model.named_modules() if module is within), None)
+    for path, module in model.named_modules() if root is not None else ():
+        inside = any(path.startswith(f"{outer}.") for outer in lists)
+        if isinstance(module, nn.ModuleList) and len(module) and not inside and path.startswith(root or ""):
+            lists[path] = module
+    return lists
+
+
 def _block(layer: nn.Module, path: str) -> Block:
     inside = _inner(layer)
     base = path if inside is layer else f"{path}._original_component"
     has = {name for name, child in inside.named_children() if child is not None}
-    attn, mlp = _first(_ATTENTION, has), _first(_MLP, has)
-    parts: dict[str, Any] = {}
+    attn, mlp = _branch(inside, has, _ATTENTION), _first(_MLP, has)
+    mixer = attn or _first(_OTHER_MIXERS, has)
+    parts: dict[str, Any] = {"attends": attn is not None}
+    if mixer:
+        parts |= {"mixer": f"{base}.{mixer}", "mixed": Point(f"{base}.{mixer}", "out")}
     if attn:
-        parts |= {"attn": f"{base}.{attn}", "attn_out": Point(f"{base}.{attn}", "out")}
         module = inside.get_submodule(attn)
         if projection := _descendant(module, _HEADS_TO_RESIDUAL):
             parts["z"] = Point(f"{base}.{attn}.{projection}", "in")
             if _adds_residual(module):
-                parts["attn_out"] = Point(f"{base}.{attn}.{projection}", "out")
+                parts["mixed"] = Point(f"{base}.{attn}.{projection}", "out")
     if mlp:
         parts |= {
             "mlp": f"{base}.{mlp}",
@@ -150,35 +165,24 @@ def _block(layer: nn.Module, path: str) -> Block:
             parts["mlp_out"] = Point(f"{base}.{mlp}.{projection}", "out")
     elif {"fc1", "fc2"} <= has:  # OPT keeps its MLP in the block itself
         parts |= {"mlp_in": Point(f"{base}.fc1", "in"), "mlp_out": Point(f"{base}.fc2", "out")}
-    for role, norm in _norms(has).items():
-        parts[role] = Point(f"{base}.{norm}", "in" if role == "mid" else "out")
-    relative = tuple(sorted((k, str(v).replace(path, "")) for k, v in parts.items()))
-    return Block(path, (type(inside).__name__, relative), **parts)
-
-
-def _norms(has: set[str]) -> dict[str, str]:
-    """Which norms stand between a branch and the residual, by the block's children.
-
-    Llama's `post_attention_layernorm` is the MLP's norm; in Gemma-2 and OLMo-2, which have a
-    `post_feedforward_layernorm` too, it is attention's post-norm.
-    """
-    roles = {}
-    if post := _first(_MLP_POST_NORM, has):
-        roles["mlp_out"] = post
-    if post == "post_feedforward_layernorm":
-        if "post_attention_layernorm" in has:
-            roles["attn_out"] = "post_attention_layernorm"
-        roles["mid"] = "pre_feedforward_layernorm" if "pre_feedforward_layernorm" in has else _first(_MLP, has)
-    else:
-        if post := _first(_ATTENTION_POST_NORM, has):
-            roles["attn_out"] = post
-        roles["mid"] = _first(_MLP_NORM, has)
-    return {role: name for role, name in roles.items() if name}
+    build = tuple((name, tuple(weight.shape)) for name, weight in inside.named_parameters())
+    return Block(path, (type(inside).__name__, build), **parts)
 
 
 def _inner(module: nn.Module) -> nn.Module:
     """The module that a TransformerLens bridge component wraps, or the module itself."""
     return module._modules.get("_original_component") or module
+
+
+def _branch(block: nn.Module, has: set[str], names: tuple[str, ...]) -> str | None:
+    """A child of a block by its name, or a grandchild where none of its children has one (DBRX)."""
+    deeper = (f"{child}.{name}" for child in sorted(has) for name in names)
+    return _first(names, has) or next((path for path in deeper if _submodule(block, path) is not None), None)
+
+
+def _submodule(module: nn.Module, path: str) -> nn.Module | None:
+    parent, _, name = path.rpartition(".")
+    return module.get_submodule(parent)._modules.get(name)
 
 
 def _first(names: Iterable[str], present: set[str]) -> str | None:

@@ -20,6 +20,7 @@ from saebench.errors import UserError
 from saebench.models import sites as at
 from saebench.models.anatomy import Block, dissect, projection_width, text_config
 from saebench.models.fingerprint import content_hash
+from saebench.models.flow import PARALLEL, UNKNOWN, Trace, traced
 from saebench.models.past import Past
 from saebench.models.sites import Site
 from saebench.models.subject import Run, Subject, wants_grad
@@ -47,7 +48,8 @@ class HFSubject(Subject):
         limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
         self.max_context = int(limit) if limit else None
         self._arity: dict[str, int] = {}
-        self._additive: dict[tuple[Any, ...], tuple[str | None, str | None]] = {}
+        self._reasons: dict[tuple[Any, ...], dict[str, str | None]] = {}
+        self._middles: dict[tuple[Any, ...], str | None] = {}
 
     @property
     def device(self) -> torch.device:
@@ -79,28 +81,45 @@ class HFSubject(Subject):
 
     # where it can be read
 
+    @cached_property
+    def _blocks(self) -> tuple[Block, ...]:
+        """The blocks, with what one pass shows of how activations flow through one of each build."""
+        self._prove_causal()  # also that its values are finite
+        models = {block.kind: block for block in reversed(self._anatomy.blocks)}
+        traces = {kind: Trace(block) for kind, block in models.items()}
+        with operate(self.model) as op:
+            for trace in traces.values():
+                trace.watch(op)
+            self._call(op, self._probe_tokens())
+        found = {kind: trace.refined() for kind, trace in traces.items()}
+        for kind, trace in traces.items():
+            self._reasons[kind] = trace.reasons(found[kind])
+        return tuple(traced(block, models[block.kind], found[block.kind]) for block in self._anatomy.blocks)
+
     def _point(self, kind: str, layer: int) -> Point | None:
-        block = self._anatomy.blocks[layer]
+        block = self._blocks[layer]
         return {
             at.EMBED: self._anatomy.embed,
             at.RESID_PRE: block.resid_pre,
             at.RESID_POST: block.resid_post,
             at.RESID_MID: block.mid,
-            at.ATTN_OUT: block.attn_out,
+            at.ATTN_OUT: block.mixed if block.attends else None,
             at.MLP_OUT: block.mlp_out,
             at.MLP_IN: block.mlp_in,
             at.Z: block.z,
         }[kind]
 
     def _absent(self, kind: str, layer: int) -> str | None:
-        if self._point(kind, layer) is None:
-            if kind == at.RESID_MID and self._anatomy.blocks[layer].mlp_in is not None:
-                return "its blocks run attention and MLP in parallel, or have no MLP norm that is known here"
-            return "no part of its blocks is known by a name for it"
-        branches, mid = (None, None)
-        if kind in (at.ATTN_OUT, at.MLP_OUT, at.RESID_MID):
-            branches, mid = self._examine(layer)
-        return mid if kind == at.RESID_MID else branches if kind in (at.ATTN_OUT, at.MLP_OUT) else None
+        point, block = self._point(kind, layer), self._blocks[layer]
+        if kind in (at.ATTN_OUT, at.Z) and not block.attends and block.mixer:
+            return f"this block has {block.mixer.rpartition('.')[2]!r} in the place of attention"
+        if kind == at.RESID_MID and point is None:
+            return PARALLEL if block.mlp_in is not None else UNKNOWN
+        if point is None:
+            return UNKNOWN
+        if kind in (at.ATTN_OUT, at.MLP_OUT):
+            return self._reasons[block.kind]["mixed" if kind == at.ATTN_OUT else "mlp_out"]
+        return self._no_middle(block) if kind == at.RESID_MID else None
 
     def _width(self, kind: str, layer: int) -> int:
         if kind != at.Z:
@@ -109,48 +128,34 @@ class HFSubject(Subject):
         assert point is not None
         return projection_width(self.model.get_submodule(point.path))
 
-    def _examine(self, layer: int) -> tuple[str | None, str | None]:
-        """Find out, by running one block of each build, whether its branches add what we think they add.
+    def _no_middle(self, block: Block) -> str | None:
+        """Why there is no residual between attention and MLP, found out by running one block of each build.
 
-        With both branches zero, a block must give back its input; with attention zero and the
-        clean middle residual as its input, it must give its clean output.
-
-        Returns:
-            Why `hook_attn_out` and `hook_mlp_out`, and why `hook_resid_mid`, do not exist; None if they do.
+        With attention zero and the clean middle residual as its input, a block must give its clean output.
         """
-        block = self._anatomy.blocks[layer]
-        if block.kind not in self._additive:
-            self._prove_causal()  # also that its values are finite
-            self._additive[block.kind] = self._examined(block)
-        return self._additive[block.kind]
+        if block.kind not in self._middles:
+            self._middles[block.kind] = self._middle_examined(block)
+        return self._middles[block.kind]
 
-    def _examined(self, block: Block) -> tuple[str | None, str | None]:
-        if block.attn_out is None or block.mlp_out is None:
-            reason = "only one of attention and MLP is known by name in its blocks"
-            return reason, reason
-        tokens = self._probe_tokens()
-        wanted = {p for p in (block.resid_pre, block.mid, block.resid_post) if p is not None}
-        seen = self._read(tokens, wanted | self._formats(block), keep=wanted)
+    def _middle_examined(self, block: Block) -> str | None:
+        if block.mixed is None or block.mid is None:
+            return "what its blocks do before the MLP is not known by name"
+        wanted = {block.resid_pre, block.mid, block.resid_post}
+        seen = self._read(self._probe_tokens(), wanted | self._formats(block), keep=wanted)
         if len(seen) < len(wanted):
-            reason = "a part of its blocks is there, but never runs"
-            return reason, reason
-        resid, post = seen[block.resid_pre], seen[block.resid_post]
-        zero = torch.zeros_like(resid)
-        both = self._run_block(tokens, block, resid, {block.attn_out: zero, block.mlp_out: zero})
-        if not self._same(both, resid):
-            reason = "its blocks do not simply add attention and MLP to the residual"
-            return reason, reason
-        if block.mid is None:
-            return None, "its blocks run attention and MLP in parallel, or have no MLP norm that is known here"
-        if torch.equal(seen[block.mid], resid):
-            return None, "its blocks run attention and MLP in parallel, so no residual lies between them"
-        again = self._run_block(tokens, block, seen[block.mid], {block.attn_out: zero})
-        return None, None if self._same(again, post) else "the MLP's norm does not read the residual stream"
+            return "a part of its blocks is there, but never runs"
+        if torch.equal(seen[block.mid], seen[block.resid_pre]):
+            return PARALLEL
+        zero = torch.zeros_like(seen[block.mid])
+        again = self._run_block(self._probe_tokens(), block, seen[block.mid], {block.mixed: zero})
+        if self._same(again, seen[block.resid_post]):
+            return None
+        return self._reasons[block.kind]["mixed"] or "the MLP's norm does not read the residual stream"
 
     def _run_block(self, tokens: Tensor, block: Block, resid: Tensor, outputs: dict[Point, Tensor]) -> Tensor:
         got: list[Tensor] = []
         with operate(self.model) as op:
-            self._enter(op, self._anatomy.blocks.index(block), resid)
+            self._enter(op, self._blocks.index(block), resid)
             for point, value in outputs.items():
                 self._put(op, block, point, value)
             op.read(block.resid_post, partial(_finish, got.append))
@@ -176,7 +181,7 @@ class HFSubject(Subject):
         watch = set(keep)
         for site in sites:
             if site.kind in (at.ATTN_OUT, at.RESID_MID, at.MLP_IN, at.MLP_OUT):
-                watch |= self._formats(self._anatomy.blocks[site.layer])
+                watch |= self._formats(self._blocks[site.layer])
         end = Point(self._anatomy.trunk, "out")
         seen = self._read(tokens, watch | {end} if final else watch, keep | {end} if final else keep, cache)
         for hook in points:
@@ -212,7 +217,7 @@ class HFSubject(Subject):
 
     def _start(self, site: Site) -> Point | None:
         """The residual that resuming from a site needs beside the value: before the block, or in its middle."""
-        block = self._anatomy.blocks[site.layer]
+        block = self._blocks[site.layer]
         if site.kind in (at.ATTN_OUT, at.Z):
             return block.resid_pre
         if site.kind in (at.MLP_IN, at.MLP_OUT):
@@ -220,17 +225,17 @@ class HFSubject(Subject):
         return None
 
     def _has_mid(self, layer: int) -> bool:
-        return self._anatomy.blocks[layer].mid is not None and self._absent(at.RESID_MID, layer) is None
+        return self._blocks[layer].mid is not None and self._absent(at.RESID_MID, layer) is None
 
     def _formats(self, block: Block) -> set[Point]:
         """Modules whose output format must be known to stand in for them."""
-        branches = (Point(path, "out") for path in (block.attn, block.mlp) if path)
-        return {*branches, *(point for point in (block.attn_out, block.mlp_out) if point)}
+        branches = (Point(path, "out") for path in (block.mixer, block.mlp) if path)
+        return {*branches, *(point for point in (block.mixed, block.mlp_out) if point)}
 
     # changing
 
     def _resume(self, run: Run, site: Site, value: Tensor) -> Tensor:
-        block, kind, start = self._anatomy.blocks[site.layer], site.kind, run.entering.get(site.hook)
+        block, kind, start = self._blocks[site.layer], site.kind, run.entering.get(site.hook)
         point = self._point(kind, site.layer)
         assert point is not None
         checks: list[Callable[[], int]] = []
@@ -241,9 +246,9 @@ class HFSubject(Subject):
             elif start is not None:
                 checks.append(self._enter(op, site.layer, start))
             if kind == at.RESID_MID or (kind in (at.MLP_IN, at.MLP_OUT) and self._has_mid(site.layer)):
-                assert block.attn_out is not None
+                assert block.mixed is not None
                 zero = torch.zeros_like(value if start is None else start)
-                checks.append(self._put(op, block, block.attn_out, zero))
+                checks.append(self._put(op, block, block.mixed, zero))
             if kind in (at.ATTN_OUT, at.MLP_OUT):
                 checks.append(self._put(op, block, point, value))
             elif kind not in at.RESIDUAL:
@@ -267,7 +272,7 @@ class HFSubject(Subject):
 
     def _put(self, op: Surgery, block: Block, point: Point, value: Tensor) -> Callable[[], int]:
         """Give a branch's contribution instead of computing it; returns how often it was used."""
-        module = block.attn if point == block.attn_out else block.mlp
+        module = block.mixer if point == block.mixed else block.mlp
         if module is not None and not f"{point.path}.".startswith(f"{module}."):  # a post-norm: skip what it normalises
             op.swap(module, lambda original: Fixed(original, self._arity.get(module, 0), value))
         fixed = op.swap(point.path, lambda original: Fixed(original, self._arity.get(point.path, 0), value))

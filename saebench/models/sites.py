@@ -70,7 +70,7 @@ def name_of(kind: str, layer: int) -> str:
 
 def parts_of(hook: str) -> list[str]:
     """The hooks that `A + B` reads side by side; the hook itself where it is one."""
-    return [part.strip() for part in hook.split("+")]
+    return [part.strip() for part in hook.split("+")] if "+" in hook else [hook]
 
 
 def parse_hook(hook: str, n_layers: int, options: Callable[[], Iterable[str]]) -> tuple[str, int]:

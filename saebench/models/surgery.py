@@ -106,6 +106,12 @@ class Surgery:
         (self._before if point.side == "in" else self._after)(point, replace)
         return lambda: len(fired)
 
+    def observe(self, path: str, see: Callable[[Any, Any, Any], None]) -> None:
+        """Call `see` with the arguments, by position and by name, and the output of a module."""
+        module = self.model.get_submodule(path)
+        handle = module.register_forward_hook(lambda _, *seen: see(*seen), with_kwargs=True)
+        self._undo.callback(handle.remove)
+
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model; an early exit returns None."""
         try:
@@ -129,11 +135,13 @@ class Surgery:
         self, point: Point, edit: Callable[[Tensor], Tensor | None], arity: dict[str, int] | None = None
     ) -> None:
         def hook(_: nn.Module, args: Any, output: Any) -> Any:
-            packed = isinstance(output, tuple)
             if arity is not None:
-                arity[point.path] = len(output) if packed else 0
-            new = edit(_unpack(output))
-            return None if new is None else (new, *output[1:]) if packed else new
+                size = len(output) if isinstance(output, (tuple, list)) else 0
+                arity[point.path] = -size if isinstance(output, list) else size
+            new = edit(unpacked(output))
+            if new is None or not isinstance(output, (tuple, list)):
+                return new
+            return type(output)([new, *output[1:]]) if type(output) in (tuple, list) else (new, *output[1:])
 
         module = self.model.get_submodule(point.path)
         self._undo.callback(module.register_forward_hook(hook).remove)
@@ -176,15 +184,19 @@ def _first_key(kwargs: dict[str, Any]) -> str:
     return next(key for key, value in kwargs.items() if isinstance(value, Tensor))
 
 
-def _unpack(output: Any) -> Tensor:
+def unpacked(output: Any) -> Any:
     """The activation in a module's output: a tensor, a tuple's first, or the last hidden state."""
-    if isinstance(output, Tensor):
+    if isinstance(output, Tensor) or output is None:
         return output
     return output.last_hidden_state if hasattr(output, "last_hidden_state") else output[0]
 
 
 def _pack(value: Tensor, arity: int) -> Any:
-    return value if arity == 0 else (value, *[None] * (arity - 1))
+    """A module's output: bare for arity 0, else first of a tuple, or of a list where the arity is negative."""
+    if arity == 0:
+        return value
+    packed = [value, *[None] * (abs(arity) - 1)]
+    return packed if arity < 0 else tuple(packed)
 
 
 def _set_trainable(parameters: list[nn.Parameter], trainable: bool) -> None:
