@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from saebench.judges.judged import Judged
+from saebench.judges.marks import seen
 from saebench.judges.ngram_text import shown
 from saebench.judges.protocol import Context
 
@@ -110,10 +111,10 @@ def context_text(context: Context, marked: Iterable[int] | None = None) -> str:
     strongest = max((abs(a) for a in context.activations), default=0.0)
     marks = set(marked or ())
     parts = []
-    for place, (token, activation) in enumerate(zip(context.tokens, context.activations, strict=True)):
+    for token, places, activation in seen(context):
         lead = token[: len(token) - len(token.lstrip(" "))]
         body = token[len(lead) :].replace("\n", "\u21b5").replace("\t", "\u21e5")
-        if place in marks:
+        if marks.intersection(places):
             body = f"[{body}]"
         if activation:
             peak = f" {activation:.3g}" if abs(activation) == strongest else ""

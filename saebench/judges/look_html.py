@@ -9,6 +9,7 @@ from pathlib import Path
 
 from saebench.judges.judged import Judged
 from saebench.judges.look import Look, verdict, wrong_first
+from saebench.judges.marks import seen
 from saebench.judges.protocol import Context
 
 _STYLE = """
@@ -136,10 +137,12 @@ def _example(context: Context, top: float) -> str:
 def _tokens(context: Context, top: float, marks: frozenset[int] = frozenset()) -> str:
     """The window with each firing token in a colour as strong as its activation."""
     parts = []
-    for place, (token, activation) in enumerate(zip(context.tokens, context.activations, strict=True)):
+    for token, places, activation in seen(context):
         lead = token[: len(token) - len(token.lstrip(" "))]
         body = escape(token[len(lead) :]).replace("\n", "\u21b5\n")
-        classes = (["hot" if activation > 0 else "cold"] if activation else []) + (["mark"] if place in marks else [])
+        classes = (["hot" if activation > 0 else "cold"] if activation else []) + (
+            ["mark"] if marks & {*places} else []
+        )
         if classes:
             share = 0.15 + 0.75 * min(1.0, abs(activation) / top) if activation and top else 0.0
             style = f" style='--a:{share:.2f}' title='{activation:.4g}'" if activation else ""

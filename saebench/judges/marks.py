@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from saebench.judges.protocol import Context
 
@@ -23,14 +24,15 @@ def plain(context: Context) -> str:
 def marked(context: Context, positions: Collection[int]) -> str:
     """The window on one line with the tokens at `positions` between << and >>, neighbours between one pair.
 
+    A character spread over several tokens is marked whole where one of them is.
     The text's own double angle brackets, and single ones that would touch a mark, become the look-alikes ‹ and ›,
     so that every << or >> in the result is a mark.
     """
     pieces: list[str] = []
     inside = False
-    for place, token in enumerate(context.tokens):
-        token = one_line(token)
-        if (place in positions) != inside:
+    for part in seen(context):
+        token = one_line(part.text)
+        if any(place in positions for place in part.places) != inside:
             inside = not inside
             space = token[: len(token) - len(token.lstrip(" "))] if inside and token.strip(" ") else ""
             pieces.append(space + _OPEN if inside else _CLOSE)
@@ -39,6 +41,43 @@ def marked(context: Context, positions: Collection[int]) -> str:
     text = "".join([*pieces, _CLOSE] if inside else pieces)
     text = _CONFUSING.sub(lambda found: _LOOKALIKE[found[0]], text)
     return text.replace(_OPEN, OPEN).replace(_CLOSE, CLOSE)
+
+
+class Seen(NamedTuple):
+    """Text of a window that can be shown, with the tokens it belongs to.
+
+    Attributes:
+        text: Never empty.
+        places: Places of the tokens: the last one is that whose text it is.
+        activation: The one of largest size among them.
+    """
+
+    text: str
+    places: tuple[int, ...]
+    activation: float
+
+
+def seen(context: Context) -> list[Seen]:
+    """The window in parts that can be shown.
+
+    A token that holds part of a character has no text of its own; it goes with the one that completes the character.
+    """
+    runs: list[list[int]] = []
+    whole = True
+    for place, token in enumerate(context.tokens):
+        if whole:
+            runs.append([])
+        runs[-1].append(place)
+        whole = bool(token)
+    if not whole and len(runs) > 1:
+        rest = runs.pop()
+        runs[-1] += rest
+    acts, texts = context.activations, ["".join(context.tokens[place] for place in run) for run in runs]
+    return [
+        Seen(text, tuple(run), max((acts[place] for place in run), key=abs))
+        for text, run in zip(texts, runs, strict=True)
+        if text
+    ]
 
 
 def firing(context: Context, threshold: float = 0.0) -> frozenset[int]:
@@ -54,8 +93,7 @@ def largest(contexts: Iterable[Context]) -> float:
 def strengths(context: Context, scale: float) -> list[tuple[str, int]]:
     """Each firing token with its activation as an integer up to 10, the size `scale`; negative where it is."""
     return [
-        (one_line(context.tokens[place]).strip(), round(10 * context.activations[place] / scale))
-        for place in sorted(firing(context))
+        (one_line(part.text).strip(), round(10 * part.activation / scale)) for part in seen(context) if part.activation
     ]
 
 

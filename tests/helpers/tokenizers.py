@@ -56,6 +56,39 @@ def sentence_piece(vocabulary: int = 280) -> PreTrainedTokenizerFast:
 
 
 @cache
+def byte_fallback(kind: str) -> PreTrainedTokenizerFast:
+    """`bpe` as in Llama 2 or `unigram` as in T5 and XGLM: what is not in the vocabulary is a token for each byte."""
+    known = [*SPECIAL, *(f"<0x{i:02X}>" for i in range(256)), "▁", *"tehca今", "▁t", "he", "▁the"]
+    if kind == "bpe":
+        merges = [("▁", "t"), ("h", "e"), ("▁t", "he")]
+        numbers = {token: i for i, token in enumerate(known)}
+        inner = Tokenizer(models.BPE(numbers, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+        inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        scored = [(token, -float(i)) for i, token in enumerate(known)]
+        inner = Tokenizer(models.Unigram(scored, unk_id=SPECIAL.index("<unk>"), byte_fallback=True))
+        inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return _wrapped(inner, True, unk_token="<unk>")
+
+
+@cache
+def word_piece(vocabulary: int = 160) -> PreTrainedTokenizerFast:
+    """Pieces of words, the later ones with ## in front, as in BERT; Chinese characters are words of their own."""
+    inner = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=False)
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=SPECIAL, initial_alphabet=[*string.printable, *"今天气很好"]
+    )
+    inner.train_from_iterator(_lines(), trainer)
+    return _wrapped(inner, False, unk_token="<unk>")
+
+
+@cache
 def world_tokenizer() -> Any:
     """The tokenizer of the world's model."""
     return AutoTokenizer.from_pretrained(str(world.MODEL_DIR))

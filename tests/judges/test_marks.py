@@ -57,8 +57,16 @@ def test_every_double_bracket_is_a_mark(drawn: list[tuple[str, bool]]) -> None:
         return value.replace("‹", "<").replace("›", ">")
 
     assert same(whole) == marks.plain(context)
-    expected = "".join(marks.one_line(token) for token, marked in drawn if marked)
+    expected = "".join(marks.one_line(token) for token in _highlighted(drawn))
     assert same(inside).replace(" ", "") == expected.replace(" ", "")
+
+
+def _highlighted(drawn: list[tuple[str, bool]]) -> list[str]:
+    """Texts of tokens that are marked themselves, or through tokens without text next to them."""
+    texts = [place for place, (token, _) in enumerate(drawn) if token]
+    owners = [next((t for t in texts if t >= place), texts[-1] if texts else -1) for place in range(len(drawn))]
+    marked = {owner for owner, (_, inside) in zip(owners, drawn, strict=True) if inside}
+    return [drawn[place][0] for place in texts if place in marked]
 
 
 def test_a_context_is_one_line_that_can_be_sent() -> None:
