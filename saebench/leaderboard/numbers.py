@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_high
 
 from saebench.leaderboard.rows import Score
 
 MOST_DECIMALS = 7
-"""Beyond this many decimals a column is written in scientific notation."""
+"""Most decimals of a cell; a column of which most cells need more is written in scientific notation."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ def column_text(
     """
     known = [score for score in scores if score is not None and score.known]
     places = {id(score): _decimals(score, known, digits) for score in known}
-    if digits is None and any(place > MOST_DECIMALS for place in places.values()) or _huge(known):
+    if digits is None and _tiny(known, places) or _huge(known):
         return [_scientific(score, error) if score is not None and score.known else None for score in scores]
-    plain = {id(score): _plain(score, places[id(score)], error) for score in known}
+    most = MOST_DECIMALS if digits is None else digits
+    plain = {id(score): _plain(score, min(places[id(score)], most), error) for score in known}
     values = _line_up([text.value for text in plain.values()], pad)
     errors = _line_up([text.error for text in plain.values()], pad) if error == "stderr" else None
     padded: dict[int, Text] = {}
@@ -83,6 +84,12 @@ def _has_error(score: Score) -> bool:
     return math.isfinite(spread) and spread > 0
 
 
+def _tiny(column: Sequence[Score], places: Mapping[int, int]) -> bool:
+    """Whether most cells need more decimals than there are, or one would show hardly a digit in them."""
+    finer = [score for score in column if places[id(score)] > MOST_DECIMALS]
+    return 2 * len(finer) > len(column) or any(0 < abs(score.value) < 10.0 ** (1 - MOST_DECIMALS) for score in finer)
+
+
 def _huge(column: Sequence[Score]) -> bool:
     return any(abs(score.value) >= 1e7 for score in column)
 
@@ -92,7 +99,8 @@ def _plain(score: Score, decimals: int, error: str) -> Text:
     if error == "interval" and math.isfinite(score.low) and math.isfinite(score.high):
         return Text(value, f"[{_fixed(score.low, decimals)}, {_fixed(score.high, decimals)}]")
     if error == "stderr" and _has_error(score) and math.isfinite(score.stderr):
-        return Text(value, _fixed(score.stderr, decimals))
+        least = 10.0**-decimals if decimals == MOST_DECIMALS else 0.0  # an error too small to show is rounded up
+        return Text(value, _fixed(max(score.stderr, least), decimals))
     return Text(value, "")
 
 

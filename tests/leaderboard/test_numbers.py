@@ -78,5 +78,10 @@ def test_very_small_and_large_values_are_scientific() -> None:
     assert texts(score(2.5e9, 1e7)) == [("2.50e+09", "1.0e+07")]
 
 
+def test_one_very_exact_cell_does_not_make_its_column_scientific() -> None:
+    found = texts(score(0.9961, 4.4e-5), score(0.83, 8e-4), score(0.99999982, 1.8e-8))
+    assert found == [("0.99610", "0.00004"), ("0.8300", "0.0008"), ("0.9999998", "0.0000001")]
+
+
 def test_no_negative_zero() -> None:
     assert texts(score(-0.0001, 0.02)) == [("0.00", "0.02")]
