@@ -5,7 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "../../etc/passwd", "CON", "a,b \u202edoc")
-SECOND = "blocks.7.hook_resid_post"
+FIRST, SECOND = "blocks.2.hook_resid_post", "blocks.7.hook_resid_post"
+BOARD = {
+    "title": "A <b>board</b>",
+    "columns": ["l0", "loss_recovered", "ce_delta"],
+    "pareto": [{"y": "loss_recovered"}],
+}
 
 
 def site_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from saebench.leaderboard.site import build_site
+from tests.helpers.site_rows import BOARD, site_rows
 
 METRICS = {
     "l0": ("lower", "latents a token"),
@@ -90,6 +96,53 @@ def make_row() -> Make:
 @pytest.fixture(scope="session")
 def frame() -> pd.DataFrame:
     return realistic()
+
+
+@pytest.fixture(scope="session")
+def rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a site."""
+    return site_rows(frame)
+
+
+@pytest.fixture(scope="session")
+def site(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a site."""
+    folder = tmp_path_factory.mktemp("site")
+    build_site(rows, folder, BOARD)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; without one the tests are skipped and say how to run them."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = [path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path]
+    if not found:
+        pytest.skip("no Chromium: `apt-get install chromium`, then `pytest tests/leaderboard`")
+    with sync_api.sync_playwright() as play:
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        running = play.chromium.launch(executable_path=found[0], args=["--no-sandbox"] if root else [])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page that fails the test on a console error, and on a request that leaves the folders of the tests."""
+    context = browser.new_context(
+        base_url=f"{site.as_uri()}/", viewport={"width": 1280, "height": 800}, color_scheme="light"
+    )
+    opened = context.new_page()
+    opened.set_default_timeout(15_000)
+    faults: list[str] = []
+    opened.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    allowed = (tmp_path_factory.getbasetemp().as_uri(), "data:", "blob:")
+    opened.on("request", lambda asked: faults.append(asked.url) if not asked.url.startswith(allowed) else None)
+    yield opened
+    context.close()
+    assert not faults
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from saebench.leaderboard.site.names import page_names
 from saebench.leaderboard.site.serve import server
 from saebench.leaderboard.site.standing import apart_unpaired, standings
 from saebench.results import Results, Row
-from tests.helpers.site_rows import HOSTILE, SECOND, site_rows
+from tests.helpers.site_rows import BOARD, HOSTILE, SECOND
 
 
 class Links(html.parser.HTMLParser):
@@ -49,19 +49,6 @@ class Links(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
-
-
-@pytest.fixture(scope="module")
-def rows(frame: pd.DataFrame) -> pd.DataFrame:
-    return site_rows(frame)
-
-
-@pytest.fixture(scope="module")
-def site(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    written = build_site(rows, folder, {"title": "A <b>board</b>", "columns": ["l0", "loss_recovered"]})
-    assert {name for name in written} == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    return folder
 
 
 def board(site: Path) -> dict[str, Any]:
@@ -186,7 +173,8 @@ def test_bibtex_is_well_formed(site: Path) -> None:
 
 
 def test_a_rebuild_changes_no_byte(site: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
-    build_site(rows.iloc[::-1], tmp_path, {"title": "A <b>board</b>", "columns": ["l0", "loss_recovered"]})
+    written = build_site(rows.iloc[::-1], tmp_path, BOARD)
+    assert set(written) == {str(file.relative_to(site)) for file in site.rglob("*") if file.is_file()}
     for file in site.rglob("*"):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / file.relative_to(site)).read_bytes(), file.name

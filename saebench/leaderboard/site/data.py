@@ -11,9 +11,10 @@ import numpy as np
 
 from saebench.leaderboard.rows import Score
 from saebench.leaderboard.sections import Head
-from saebench.leaderboard.site.content import Entry, Site
+from saebench.leaderboard.site.content import Site
 from saebench.leaderboard.site.marks import MARKS
 from saebench.leaderboard.site.metric_facts import best_of
+from saebench.leaderboard.site.reproduce import author
 from saebench.leaderboard.style import looks
 
 REFERENCE_DIGITS = 5
@@ -37,14 +38,16 @@ def board_script(site: Site) -> str:
         ],
         "looks": looks(entry.line.architecture for entry in site.entries if entry.line.role == "sae"),
         "marks": MARKS,
-        "saes": _saes(site.entries),
+        "saes": _saes(site),
         "columns": [_column(site, head) for head in site.heads.values()],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return f"window.SAEBENCH = {text.replace('</', '<' + chr(92) + '/')};\n"
 
 
-def _saes(entries: list[Entry]) -> dict[str, list[Any]]:
+def _saes(site: Site) -> dict[str, list[Any]]:
+    entries = site.entries
+    rows = [site.rows.get(entry.who, []) for entry in entries]
     return {
         "name": [entry.line.sae for entry in entries],
         "page": [entry.page for entry in entries],
@@ -52,6 +55,7 @@ def _saes(entries: list[Entry]) -> dict[str, list[Any]]:
         "role": [entry.line.role for entry in entries],
         "arch": [entry.line.architecture for entry in entries],
         "width": [entry.line.d_sae for entry in entries],
+        "author": [author(mine[0].sae_ref) if mine else "" for mine in rows],
     }
 
 

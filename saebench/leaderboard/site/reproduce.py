@@ -29,6 +29,16 @@ def _command(suite: str, sae: str, model: str, seed: int | None, dtype: str) -> 
     return shlex.join(["saebench", "run", suite, *given])
 
 
+def author(reference: str) -> str:
+    """Who published a SAE, as far as its reference tells: the hub's owner, or the SAELens release.
+
+    >>> author("hf:google/gemma-scope-2b-pt-res/layer_5"), author("saelens:gpt2-small-res-jb/blocks.8"), author("my.pt")
+    ('google', 'gpt2-small-res-jb', '')
+    """
+    kind, _, rest = reference.partition(":")
+    return rest.partition("/")[0] if kind in ("hf", "saelens") else ""
+
+
 def provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """What the rows depend on, in words: references, hashes, data, versions and dates."""
     facts: dict[str, dict[str, None]] = {}

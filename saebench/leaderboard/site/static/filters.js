@@ -3,7 +3,7 @@
 SB.filters = (function () {
   const { data, columns, esc, $, options, distinct } = SB;
   const { saes, sections } = data;
-  const FIELDS = ["q", "model", "hook", "width", "l0min", "l0max"];
+  const FIELDS = ["q", "model", "hook", "width", "author", "l0min", "l0max"];
   const DEFAULTS = { beside: "half", groups: "places", refs: "1", others: "1" };
   const l0 = columns.get("l0");
   const state = {};
@@ -42,6 +42,9 @@ SB.filters = (function () {
     $("hook").innerHTML = options([["", "all"], ...distinct(sections.map((s) => s.hook)).map((h) => [h, h])]);
     const widths = distinct(saes.width.filter((_, i) => saes.role[i] === "sae")).sort((a, b) => a - b);
     $("width").innerHTML = options([["", "all"], ...widths.map((w) => [w, w.toLocaleString("en")])]);
+    const authors = distinct(saes.author).sort();
+    $("author").innerHTML = options([["", "all"], ...authors.map((a) => [a, a])]);
+    $("author").parentElement.hidden = !authors.length;
     $("arch").innerHTML = Object.keys(data.looks).map((name) =>
       `<button type="button" class="chip" value="${esc(name)}" aria-pressed="false">${SB.archMark(name)}${esc(name)}</button>`).join("");
     if (!l0) document.querySelector(".range").hidden = true;
@@ -64,6 +67,7 @@ SB.filters = (function () {
       }
       if (other) return true; // what SAEs are held against stays whatever their shape
       if (state.width && String(saes.width[i]) !== state.width) return false;
+      if (state.author && saes.author[i] !== state.author) return false;
       if (state.arch.size && !state.arch.has(saes.arch[i])) return false;
       if (from === null && to === null) return true;
       const value = l0.v[i];

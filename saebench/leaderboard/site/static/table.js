@@ -4,7 +4,7 @@
   const { data, columns, esc, $, text, at } = SB;
   const { saes, sections } = data;
   const { state, test, shown } = SB.filters;
-  const PAGE = 50;
+  const MOST_LINES = 50, MOST_CELLS = 1500; // of a page of the table: what a browser lays out in a tenth of a second
   const picked = new Set();
   const NAMES = { sae: "name", arch: "arch", d_sae: "width" };
   let rows = [];
@@ -79,9 +79,10 @@
     rows = arrange();
     const keys = shown(), chosen = keys.map((key) => columns.get(key));
     const bests = chosen.map((column) => (column.bestSet ??= new Set(column.best)));
-    const pages = Math.max(Math.ceil(rows.length / PAGE), 1);
+    const lines = Math.min(Math.max(Math.floor(MOST_CELLS / keys.length), 15), MOST_LINES);
+    const pages = Math.max(Math.ceil(rows.length / lines), 1);
     state.page = Math.min(state.page, pages);
-    const part = rows.slice((state.page - 1) * PAGE, state.page * PAGE);
+    const part = rows.slice((state.page - 1) * lines, state.page * lines);
     let body = "", last = -1;
     for (const i of part) {
       if (saes.section[i] !== last && sections.length > 1) {
