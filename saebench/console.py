@@ -73,12 +73,14 @@ class PlainProgress(Progress):
 
     def __init__(self) -> None:
         self._told: dict[str, int] = {}
+        self._failures: set[tuple[str, str]] = set()
 
     def planned(self, plan: Plan) -> None:
         """Say what will run."""
         cached = len({row.signature for row in plan.cached})
         _line(f"plan    suite {plan.suite.name} on {plan.model.name}: {len(plan.cells)} to run, {cached} cached")
         for failure in plan.failures:
+            self._failures.add((failure.name, failure.reason))
             _line(f"failed  {failure.name}: {failure.reason}")
 
     def advanced(self, data: str, share: float) -> None:
@@ -89,12 +91,16 @@ class PlainProgress(Progress):
             _line(f"running {data}: {tenth * 10} %")
 
     def finished(self, rows: Sequence[Row]) -> None:
-        """Say a SAE's numbers, and why any is missing."""
-        if rows:
+        """Say a SAE's numbers, and each reason why any is missing, once."""
+        if any(row.status != "error" for row in rows):
             _line(f"done    {rows[0].sae}: {_headline(rows)}")
+        failed: dict[str, dict[str, None]] = {}
         for row in rows:
-            if row.status == "error":
-                _line(f"failed  {row.sae} {row.metric}: {row.reason}")
+            if row.status == "error" and (row.sae, row.reason) not in self._failures:
+                failed.setdefault(row.reason or "", {})[row.metric] = None
+        for reason, metrics in failed.items():
+            more = f" (+{len(metrics) - _SHOWN} more)" if len(metrics) > _SHOWN else ""
+            _line(f"failed  {rows[0].sae} {', '.join([*metrics][:_SHOWN])}{more}: {reason}")
 
     def judged(self, name: str, account: str) -> None:
         """Say what the judge cost."""
@@ -142,6 +148,8 @@ class LiveProgress(Progress):
             failed = [row for row in rows if row.status == "error"]
             text = f"{failed[0].metric}: {failed[0].reason}" if failed else _headline(rows)
             self._states[rows[0].sae] = ("failed" if failed else "done", text)
+            for warning in _of_the_sae(rows):
+                self._live.console.print(f"warning {rows[0].sae}: {warning}", markup=False)
             self._draw()
 
     def judged(self, name: str, account: str) -> None:
@@ -173,6 +181,11 @@ def _headline(rows: Sequence[Row]) -> str:
     more = f"  (+{len(rows) - len(shown)} more)" if len(rows) > len(shown) else ""
     named = (row.metric + (f"[{row.slice}]" if row.slice else "") for row in shown)
     return "  ".join(f"{name} {number(row)}" for name, row in zip(named, shown, strict=True)) + more
+
+
+def _of_the_sae(rows: Sequence[Row]) -> list[str]:
+    """Warnings that all rows of a SAE have: they are about itself, not about one metric."""
+    return [one for one in rows[0].warnings if all(one in row.warnings for row in rows)] if rows else []
 
 
 def _line(text: str) -> None:

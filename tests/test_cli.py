@@ -106,9 +106,19 @@ def test_a_failed_sae_is_a_row_and_an_exit_code(
 ) -> None:
     assert _main(_run(place, "--out", str(tmp_path / "run"), sae=("one", "three"))) == 1
     told = capsys.readouterr()
-    assert "three" in told.err and "failed" in told.err
+    assert told.err.count("failed ") == 1, told.err
+    assert "three" in told.err
     assert _main(["report", str(tmp_path / "run")]) == 0
     assert "three" in capsys.readouterr().out
+
+
+def test_a_reason_shared_by_many_metrics_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    from saebench.console import PlainProgress
+    from saebench.results import Row
+
+    names = ["l0", "l1", "mse", "kl", "nmse"]
+    PlainProgress().finished([Row(sae="a", metric=name, status="error", reason="no hook") for name in names])
+    assert capsys.readouterr().err == "failed  a l0, l1, mse, kl (+1 more): no hook\n"
 
 
 @pytest.mark.parametrize(
