@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -29,10 +30,10 @@ def marked(context: Context, positions: Collection[int]) -> str:
     so that every << or >> in the result is a mark.
     """
     pieces: list[str] = []
-    inside = False
+    chosen, inside = frozenset(positions), False
     for part in seen(context):
         token = one_line(part.text)
-        if any(place in positions for place in part.places) != inside:
+        if chosen.isdisjoint(part.places) == inside:
             inside = not inside
             space = token[: len(token) - len(token.lstrip(" "))] if inside and token.strip(" ") else ""
             pieces.append(space + _OPEN if inside else _CLOSE)
@@ -62,6 +63,8 @@ def seen(context: Context) -> list[Seen]:
 
     A token that holds part of a character has no text of its own; it goes with the one that completes the character.
     """
+    if all(context.tokens):
+        return [Seen(*part) for part in zip(context.tokens, zip(itertools.count()), context.activations, strict=False)]
     runs: list[list[int]] = []
     whole = True
     for place, token in enumerate(context.tokens):
@@ -87,7 +90,7 @@ def firing(context: Context, threshold: float = 0.0) -> frozenset[int]:
 
 def largest(contexts: Iterable[Context]) -> float:
     """Largest size of an activation in the contexts, 0 where all are silent."""
-    return max((abs(value) for context in contexts for value in context.activations), default=0.0)
+    return max((max(map(abs, context.activations), default=0.0) for context in contexts), default=0.0)
 
 
 def strengths(context: Context, scale: float) -> list[tuple[str, int]]:

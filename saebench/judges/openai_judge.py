@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from saebench.judges import prompts, workers
 from saebench.judges.cache import ReplyCache, request_key
@@ -20,6 +20,7 @@ from saebench.judges.settings import settings_from
 from saebench.judges.transcript import Transcript
 from saebench.judges.wire import Manners
 
+T = TypeVar("T", ExplainTask, ScoreTask)
 EMPTY = Unanswered("failed: the task has no contexts")
 
 
@@ -86,7 +87,7 @@ class OpenAIJudge:
         Raises:
             UserError: The endpoint cannot be used: no key, unknown model, or it speaks something else.
         """
-        return self._answer([self._explain(task) for task in tasks], progress)
+        return self._answer(tasks, self._explain, progress)
 
     def score(self, tasks: Sequence[ScoreTask], progress: Progress | None = None) -> list[Answers | Unanswered]:
         """Answers each task; contexts are shown in an order of their own, whatever the task's.
@@ -94,7 +95,7 @@ class OpenAIJudge:
         Raises:
             UserError: As for `explain`, or a kind of task that the prompt does not have.
         """
-        return self._answer([self._score(task) for task in tasks], progress)
+        return self._answer(tasks, self._score, progress)
 
     def estimate(self, tasks: Sequence[ExplainTask | ScoreTask]) -> Estimate:
         """What the tasks would cost; nothing is asked. Tasks not known yet can be stood in for by similar ones."""
@@ -122,24 +123,28 @@ class OpenAIJudge:
         limit = self.settings.max_tokens
         return ask if limit is None else dataclasses.replace(ask, max_tokens=limit)
 
-    def _answer(self, asks: Sequence[Ask | None], progress: Progress | None) -> list[Any]:
-        return workers.run(self._answer_all(asks, progress)) if asks else []
+    def _answer(self, tasks: Sequence[T], made: Callable[[T], Ask | None], progress: Progress | None) -> list[Any]:
+        return workers.run(self._answer_all(tasks, made, progress)) if tasks else []
 
-    async def _answer_all(self, asks: Sequence[Ask | None], progress: Progress | None) -> list[Any]:
+    async def _answer_all(
+        self, tasks: Sequence[T], made: Callable[[T], Ask | None], progress: Progress | None
+    ) -> list[Any]:
+        """Questions are worded when their turn has come, while others wait for their replies."""
         endpoint = Endpoint.found(self.settings.base_url)
         done = 0
         with Transcript(self.settings.transcript) as transcript, ReplyCache(self.settings.cache_file) as cache:
             async with Client(self.settings, endpoint, self.ledger, cache, transcript, self._manners) as client:
 
-                async def one(ask: Ask | None) -> Any:
+                async def one(task: T) -> Any:
                     nonlocal done
+                    ask = made(task)
                     answer = EMPTY if ask is None else await self._ask(client, ask)
                     done += 1
                     if progress is not None:
-                        progress(done, len(asks))
+                        progress(done, len(tasks))
                     return answer
 
-                return await workers.each(asks, one, self.settings.concurrency, client.halt)
+                return await workers.each(tasks, one, self.settings.concurrency, client.halt)
 
     async def _ask(self, client: Client, ask: Ask) -> Any:
         """The answer to a question, asked again with another seed while its replies cannot be used."""

@@ -78,7 +78,8 @@ class PlainPrompt:
 
     def explain(self, task: ExplainTask) -> Ask:
         """Asks what the latent is active on."""
-        firing = marks.numbered([_with_strengths(context, task.firing) for context in task.firing])
+        scale = marks.largest(task.firing) or 1.0
+        firing = marks.numbered([_with_strengths(context, scale) for context in task.firing])
         unmarked = marks.numbered([marks.marked(context, ()) for context in task.silent])
         silent = SILENT.format(silent=unmarked) if task.silent else ""
         return Ask(
@@ -140,7 +141,7 @@ def in_order(answers: Answers, order: Sequence[int]) -> Answers:
     return Answers(says, tuple(answers.confidence[place] for place in back) if answers.confidence else ())
 
 
-def _with_strengths(context: Context, shown_with: Sequence[Context]) -> str:
-    pairs = marks.strengths(context, marks.largest(shown_with) or 1.0)
+def _with_strengths(context: Context, scale: float) -> str:
+    pairs = marks.strengths(context, scale)
     listed = ", ".join(f"{json.dumps(token, ensure_ascii=False)} {strength}" for token, strength in pairs)
     return f"{marks.marked(context, marks.firing(context))}\n    ({listed})"
