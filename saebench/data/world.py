@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +50,32 @@ class Document:
         kind: One of `KIND_NAMES`.
         tokens: The words; every one is a token of the model's vocabulary.
         labels: What is true of the whole document (profession, gender, rating, topic, language, domain ...).
-        token_labels: For each name of `TOKEN_LABELS` one entry a token, "" where the label does not apply.
         nll: Surprisal of the generator's choices in nats, one entry a token (kind included, at the first).
         end_nll: Surprisal of the document's end after the last token.
+        marks: What single tokens stand for in this document, by their place.
     """
 
     kind: str
     tokens: tuple[str, ...]
     labels: dict[str, str]
-    token_labels: dict[str, list[str]]
     nll: list[float]
     end_nll: float
+    marks: dict[int, dict[str, str]]
 
     @property
     def text(self) -> str:
         """The words, joined by single spaces."""
         return " ".join(self.tokens)
+
+    @cached_property
+    def token_labels(self) -> dict[str, list[str]]:
+        """For each name of `TOKEN_LABELS` one entry a token, "" where the label does not apply."""
+        known = _labels_by_name()
+        found = {name: [known[name].get(token, "") for token in self.tokens] for name in TOKEN_LABELS}
+        for place, marks in self.marks.items():
+            for name, label in marks.items():
+                found[name][place] = label
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,12 +105,15 @@ def write(seed: int, index: int, kind: str | None = None) -> tuple[str, Writer]:
 def document(seed: int, index: int, kind: str | None = None) -> Document:
     """Document `index` of a seed, of its own kind or of the one asked for."""
     kind, w = write(seed, index, kind)
-    known = word_labels()
-    token_labels = {
-        name: [w.marks.get(i, {}).get(name, known[token].get(name, "")) for i, token in enumerate(w.tokens)]
-        for name in TOKEN_LABELS
+    return Document(kind, tuple(w.tokens), dict(w.labels), w.nll, w.pending, w.marks)
+
+
+@cache
+def _labels_by_name() -> dict[str, dict[str, str]]:
+    """Of each name of `TOKEN_LABELS`, the label of the words that have one."""
+    return {
+        name: {word: labels[name] for word, labels in word_labels().items() if name in labels} for name in TOKEN_LABELS
     }
-    return Document(kind, tuple(w.tokens), dict(w.labels), token_labels, w.nll, w.pending)
 
 
 def generate(seed: int, n: int, kinds: Sequence[str] | None = None) -> Iterator[Document]:

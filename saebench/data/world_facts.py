@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from saebench.data import world_lists as lists
 from saebench.data.world_names import LOANWORDS, Language, build_languages, coin, hashed
@@ -56,7 +56,7 @@ class World:
     strangers: tuple[str, ...]
     values: dict[tuple[str, str], tuple[str, ...]]
 
-    @property
+    @cached_property
     def all_entities(self) -> tuple[Entity, ...]:
         """The entities of every type, in a fixed order."""
         return tuple(e for group in self.entities.values() for e in group)

@@ -247,11 +247,10 @@ def encyclopaedia(w: Writer) -> None:
 
 def _articles(w: Writer, first: Entity) -> None:
     """Entities one after the other, each with all its attributes in any order."""
-    chosen: list[Entity] = []
+    rest = list(world().entities[first.type])
     for i in range(w.count(2, 4)):
-        rest = [e for e in world().entities[first.type] if e not in chosen]
         entity = w.choose(rest) if i else first
-        chosen.append(entity)
+        rest.remove(entity)
         w.mention(entity)
         w.add("is", "a", entity.type, ".")
         relations = list(entity.attributes)
