@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from saebench.errors import UserError
@@ -43,13 +44,17 @@ def sae_text(sae: SparseCoder, *, model: str | None = None, text: str | None = N
 
 
 def _tried(sae: SparseCoder, ref: str, text: str) -> tuple[dict[str, str], list[str], str]:
+    from saebench.engine.doubts import places
     from saebench.models import load_model
     from saebench.saes import check_fits, described, measure
 
     model = load_model(ref)
     check_fits(sae, model.site(sae.hook_in).width, model.site(sae.hook_out).width)
-    x, y, source = probe_batch(model, sae.hook_in, sae.hook_out, text)
-    measured = measure(sae, x, y, _row_codes(sae, model, text) if sae.needs_sequence else None)
+    others = places(model, sae)
+    acts, source = _probe_acts(model, {sae.hook_in, sae.hook_out, *chain(*others.values())}, text)
+    x, y = acts[sae.hook_in], acts[sae.hook_out]
+    codes = _row_codes(sae, model, text) if sae.needs_sequence else None
+    measured = measure(sae, x, y, codes, {name: (acts[a], acts[b]) for name, (a, b) in others.items()})
     return described.measurements(sae, measured, len(x), source), measured.warnings, described.verdict(sae, measured)
 
 
@@ -61,17 +66,23 @@ def probe_batch(
     Raises:
         UserError: No text can be read.
     """
+    acts, text = _probe_acts(model, {hook_in, hook_out}, source, tokens)
+    return acts[hook_in], acts[hook_out], text
+
+
+def _probe_acts(
+    model: Subject, hooks: set[str], source: str, tokens: int = PROBE_TOKENS
+) -> tuple[dict[str, Tensor], str]:
     import torch
 
     corpus = _text(model, source, tokens)
-    parts: dict[str, list[Tensor]] = {hook_in: [], hook_out: []}
-    for acts, valid in _rows(model, [hook_in, hook_out], corpus):
+    parts: dict[str, list[Tensor]] = {hook: [] for hook in sorted(hooks)}
+    for acts, valid in _rows(model, list(parts), corpus):
         for hook, rows in parts.items():
             rows.append(acts[hook].cpu()[valid].float())
     if not corpus.rows:
         raise UserError(f"There is no text in {source!r} to try the SAE on.")
-    x, y = (torch.cat(parts[hook]) for hook in (hook_in, hook_out))
-    return x, y, corpus.source
+    return {hook: torch.cat(rows) for hook, rows in parts.items()}, corpus.source
 
 
 def _row_codes(sae: SparseCoder, model: Subject, source: str) -> Codes:

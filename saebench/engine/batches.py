@@ -108,7 +108,10 @@ class Batcher:
 
     def batch(self, start: int, end: int) -> Batch:
         """The batch of the rows from `start` to `end` in the pass's order."""
-        rows = self.order[start:end]
+        return self.rows(self.order[start:end])
+
+    def rows(self, rows: np.ndarray) -> Batch:
+        """The batch of some rows of the corpus."""
         places = [slice(self.corpus.starts[row], self.corpus.starts[row + 1]) for row in rows]
         tokens = rectangle([self.corpus.tokens[place] for place in places])
         valid = rectangle([self.corpus.valid[place] for place in places])

@@ -14,6 +14,7 @@ import torch
 from saebench.engine import agreement, items
 from saebench.engine.accumulate import Tally, reduced
 from saebench.engine.checkpoint import Checkpoint
+from saebench.engine.doubts import doubts
 from saebench.engine.fits import Fit, fit
 from saebench.engine.gate import measured_warnings
 from saebench.engine.joint import Joint
@@ -128,6 +129,8 @@ def _stream(
         kept=kept,
     )
     if stream.wanted:
+        for task, found in zip(tasks, doubts(model, dataset.corpus, [task.sae for task in tasks]), strict=True):
+            task.doubts = found
         stream.run()
     saes = [task.sae for task in tasks]
     shared = {
@@ -216,7 +219,7 @@ def _rows_of(cells: list[Cell], task: Task, shared: dict[str, np.ndarray]) -> li
     if task.failure:
         return [cell.failed("error", task.failure, cell.sae.warnings) for cell in cells]
     seconds = task.seconds / len(cells)
-    warnings = [*task.sae.warnings, *measured_warnings(task, shared)]
+    warnings = [*task.sae.warnings, *measured_warnings(task, shared), *task.doubts]
     return [
         row
         for cell, tally in zip(cells, task.tallies, strict=True)

@@ -55,6 +55,7 @@ class Task:
         errors: The fitted model of its error, where a metric asks for one.
         others: Its codes on text that is not scored, where a metric asks for them.
         pairs: Its seed group, where a metric asks for it.
+        doubts: Warnings of the trial before the pass.
         failure: Why the SAE itself could not be run, if it could not.
         seconds: Time spent on encode, decode and resumed forwards.
     """
@@ -66,6 +67,7 @@ class Task:
     errors: ErrorFit | None = None
     others: OtherCodes | None = None
     pairs: SeedPairs | None = None
+    doubts: list[str] = field(default_factory=list)
     failure: str | None = None
     seconds: float = 0.0
 

@@ -1,9 +1,9 @@
-"""Whether the same weights, read by another convention, would explain what this reading does not."""
+"""Whether the same weights, read by another convention or at another hook, explain what this reading does not."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -24,31 +24,39 @@ GOOD = 0.5
 """Explained variance that another reading must reach, so that among bad ones none is recommended."""
 
 
+Elsewhere = Mapping[str, tuple[Tensor, Tensor]]
+"""Input and target at other hooks than a coder's own, by words such as `blocks.3.hook_resid_post`."""
+
+
 @torch.no_grad()
-def suspect(coder: Coder, x: Tensor, y: Tensor) -> list[str]:
+def suspect(coder: Coder, x: Tensor, y: Tensor, elsewhere: Elsewhere | None = None) -> list[str]:
     """A warning where a usual mistake, undone, would explain much more of the target than the coder does.
 
     Tried are: the decoder's bias subtracted from the input or not, each normalisation of the input, a factor
-    that brings activations to the norm sqrt(d), and a square decoder transposed. A SAE is trained under its own
-    convention, so another one that does much better is a sign that the checkpoint was read wrongly.
+    that brings activations to the norm sqrt(d), a square decoder transposed, and other hooks. A SAE is trained under
+    its own convention, so another one that does much better is a sign that the checkpoint was read wrongly.
 
     Args:
         coder: The coder as it was loaded.
         x: Probe activations `[n, d_in]`.
         y: What it reconstructs, `[n, d_out]`.
+        elsewhere: The same at other hooks, of the same widths.
     """
     if coder.role != "sae":
         return []
-    x, y = (part[:PROBE].to(coder.device, coder.dtype) for part in (x, y))
-    spread = float((y - y.mean(0)).double().square().sum())
-    own = _unexplained(coder.reconstruct, x, y, spread)
+    own = _unexplained(coder, coder.reconstruct, x, y)
     if own < WORTH_A_LOOK:
         return []
-    tried = [(_unexplained(other, x, y, spread), what) for what, other in readings(coder, x)]
-    best, what = min(tried, default=(own, ""))
+    x = x[:PROBE].to(coder.device, coder.dtype)
+    tried = [(_unexplained(coder, other, x, y), what, "convention") for what, other in readings(coder, x)]
+    tried += [
+        (_unexplained(coder, coder.reconstruct, *acts), f"at {hook}", "hook")
+        for hook, acts in (elsewhere or {}).items()
+    ]
+    best, what, kind = min(tried, default=(own, "", ""))
     if best > MUCH_BETTER * own or 1 - best < GOOD:
         return []
-    return [f"explains {1 - own:.2f} of the variance as it was read, but {1 - best:.2f} {what}: a wrong convention?"]
+    return [f"explains {1 - own:.2f} of the variance as it was read, but {1 - best:.2f} {what}: a wrong {kind}?"]
 
 
 def readings(coder: Coder, x: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
@@ -78,5 +86,7 @@ def _scaled(coder: Coder, scale: float, x: Tensor) -> Tensor:
     return coder.reconstruct(x * scale) / scale
 
 
-def _unexplained(reconstruct: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, spread: float) -> float:
+def _unexplained(coder: Coder, reconstruct: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> float:
+    x, y = (part[:PROBE].to(coder.device, coder.dtype) for part in (x, y))
+    spread = float((y - y.mean(0)).double().square().sum())
     return float((reconstruct(x) - y).double().square().sum()) / max(spread, 1e-30)

@@ -137,7 +137,13 @@ class Measured:
     warnings: list[str]
 
 
-def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None, codes: Codes | None = None) -> Measured:
+def measure(
+    coder: SparseCoder,
+    x: Tensor,
+    y: Tensor | None = None,
+    codes: Codes | None = None,
+    elsewhere: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> Measured:
     """Measure a coder on a probe batch `x [n, d_in]` (and target `y [n, d_out]` if it is not x).
 
     Args:
@@ -145,6 +151,7 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None, codes: Codes
         x: Activations at its input hook.
         y: Activations at its output hook.
         codes: The batch's codes, where they are more than those of its tokens one by one.
+        elsewhere: Input and target at other hooks, by name, at which the coder is tried as well.
     """
     y = x if y is None else y
     codes = coder.encode(x) if codes is None else codes
@@ -165,5 +172,5 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor | None = None, codes: Codes
     if isinstance(coder, Coder) and not coder.needs_sequence:
         from saebench.saes.conventions import suspect
 
-        warnings += suspect(coder, x, y)
+        warnings += suspect(coder, x, y, elsewhere)
     return Measured(l0, explained, float((codes.fires == 0).double().mean()), warnings)

@@ -1,0 +1,80 @@
+"""A short trial before a pass: whether SAEs, read in another way or at another hook, would explain much more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from saebench.engine.batches import Batcher
+from saebench.saes.coder import Coder
+from saebench.saes.conventions import suspect
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from saebench.data.corpus import Corpus
+    from saebench.models import Subject
+    from saebench.saes import SparseCoder
+
+TOKENS = 256
+"""Tokens of the trial, from rows spread over the corpus."""
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+_KINDS = ("hook_resid_pre", "hook_resid_post", "mlp.hook_in", "hook_mlp_out", "hook_attn_out")
+"""Hooks of a block that are taken for one another."""
+
+
+@torch.no_grad()
+def doubts(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder]) -> list[list[str]]:
+    """For each SAE the warning that `suspect` gives on a few tokens, with the hooks next to its own tried as well.
+
+    SAEs that need the whole sequence, read several hooks, or are not a dictionary are not tried.
+    """
+    others = {place: places(model, sae) for place, sae in enumerate(saes) if _can_be_tried(sae)}
+    own = {hook for place in others for hook in (saes[place].hook_in, saes[place].hook_out)}
+    hooks = own | {hook for near in others.values() for hook in chain(*near.values())}
+    if not hooks or not corpus.rows:
+        return [[] for _ in saes]
+    count = min(corpus.rows, max(1, TOKENS // int(corpus.lengths.max())))
+    batch = Batcher(corpus, model.device).rows(np.linspace(0, corpus.rows - 1, count).astype(int))
+    run = model.forward(batch.tokens, sorted(hooks), final=False)
+    acts = {hook: run.acts[hook][batch.valid][:TOKENS] for hook in hooks}
+    return [_doubt(sae, acts, others[place]) if place in others else [] for place, sae in enumerate(saes)]
+
+
+def _can_be_tried(sae: SparseCoder) -> bool:
+    return isinstance(sae, Coder) and sae.role == "sae" and not sae.needs_sequence
+
+
+def _doubt(sae: SparseCoder, acts: Mapping[str, Tensor], others: Mapping[str, tuple[str, str]]) -> list[str]:
+    elsewhere = {name: (acts[hook_in], acts[hook_out]) for name, (hook_in, hook_out) in others.items()}
+    try:
+        return suspect(cast("Coder", sae), acts[sae.hook_in], acts[sae.hook_out], elsewhere)
+    except (RuntimeError, ValueError, TypeError):
+        return []  # the pass will fail in the same way, and says so in the SAE's rows
+
+
+def places(model: Subject, sae: SparseCoder) -> dict[str, tuple[str, str]]:
+    """Input and output hooks that a SAE may be meant for, by words: a block up or down, or others of its block."""
+    told = [_BLOCK.fullmatch(hook) for hook in (sae.hook_in, sae.hook_out)]
+    ends = [(int(one.group(1)), one.group(2)) for one in told if one]
+    if len(ends) < 2:
+        return {}
+    layer, same = ends[0][0], sae.hook_in == sae.hook_out
+    found = [tuple(f"blocks.{at + step}.{kind}" for at, kind in ends) for step in (-1, 1)]
+    inside = [f"blocks.{layer}.{kind}" for kind in _KINDS]
+    found += [(hook, hook if same else sae.hook_out) for hook in inside]
+    found.append((f"blocks.{layer}.mlp.hook_in", f"blocks.{layer}.hook_mlp_out"))
+    known = set(model.sites())
+    return {
+        " -> ".join(dict.fromkeys(pair)): pair
+        for pair in dict.fromkeys(found)
+        if pair != (sae.hook_in, sae.hook_out)
+        and known.issuperset(pair)
+        and [model.site(hook).width for hook in pair] == [sae.d_in, sae.d_out]
+    }
