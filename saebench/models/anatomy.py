@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from saebench.models.surgery import Point
 
 _ATTENTION = ("self_attn", "attn", "attention", "self_attention", "linear_attn", "multi_head_attention")
 _OTHER_MIXERS = ("mamba", "mixer", "conv", "temporal_block")
+_OTHER_SENSES = re.compile("vision|visual|image|img|audio|speech")
 _MLP = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "shared_mlp", "mlp_block")
 _HEADS_TO_RESIDUAL = ("o_proj", "c_proj", "out_proj", "dense", "wo", "o")
 _NEURONS_TO_RESIDUAL = ("down_proj", "dense_4h_to_h", "c_proj", "fc_out", "fc2")
@@ -123,6 +125,7 @@ def _block_list(model: Any) -> tuple[str, list[nn.Module]]:
     if not lists:
         raise UserError(f"{type(model).__name__} has no list of layers, so it is not a model that can be read here.")
     depth = getattr(text_config(model), "num_hidden_layers", None)
+    lists = {path: found for path, found in lists.items() if not _OTHER_SENSES.search(path)} or lists
     fitting = {path: found for path, found in lists.items() if len(found) == depth} or lists
     path = max(fitting, key=lambda p: sum(w.numel() for w in fitting[p].parameters()))
     return path, list(fitting[path])
@@ -142,9 +145,14 @@ def _outermost(model: nn.Module, within: Any) -> dict[str, nn.ModuleList]:
 def _block(layer: nn.Module, path: str) -> Block:
     inside = _inner(layer)
     base = path if inside is layer else f"{path}._original_component"
-    has = {name for name, child in inside.named_children() if child is not None}
+    has = {name for name, child in inside.named_children() if not isinstance(child, nn.ModuleList)}
     attn, mlp = _branch(inside, has, _ATTENTION), _first(_MLP, has)
     mixer = attn or _first(_OTHER_MIXERS, has)
+    if mixer and not attn:  # what stands there may go by its class: Nemotron-H and RecurrentGemma name all alike
+        build = type(inside.get_submodule(mixer)).__name__.lower()
+        attn = mixer if "attention" in build else None
+        if mlp is None and re.search("mlp|moe", build):
+            mixer, mlp = None, mixer
     parts: dict[str, Any] = {"attends": attn is not None}
     if mixer:
         parts |= {"mixer": f"{base}.{mixer}", "mixed": Point(f"{base}.{mixer}", "out")}

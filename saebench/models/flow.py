@@ -28,17 +28,16 @@ class Trace:
     block: Block
     parts: list[tuple[str, Tensor | None, Tensor | None]] = field(default_factory=list)
 
-    def watch(self, op: Surgery) -> None:
-        """Note what passes through the block's parts while the model runs."""
+    def watch(self, op: Surgery, inside: bool) -> None:
+        """Note what passes through the block, and through its parts if these are wanted, while the model runs."""
         ends = {p.path for p in (self.block.mixed, self.block.mlp_in, self.block.mlp_out) if p is not None}
-        for path in dict.fromkeys([self.block.path, *ends, *self._children(op.model)]):
+        parts = [*ends, *self._children(op.model)] if inside else []
+        for path in dict.fromkeys([self.block.path, *parts]):
             op.observe(path, lambda args, kwargs, output, path=path: self._note(path, args, kwargs, output))
 
     def _note(self, path: str, args: Any, kwargs: Any, output: Any) -> None:
-        given = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
-        if isinstance(kwargs.get("hidden_states"), Tensor) and not (args and given is args[0]):
-            given = kwargs["hidden_states"]
-        self.parts.append((path, _copy(given), _copy(unpacked(output))))
+        tensors = [x for x in (*args[:1], kwargs.get("hidden_states"), *kwargs.values()) if isinstance(x, Tensor)]
+        self.parts.append((path, _copy(tensors[0] if tensors else None), _copy(unpacked(output))))
 
     def _children(self, model: nn.Module) -> Iterator[str]:
         """Parts of the block; of one that holds a branch among others, its own parts instead of it."""
@@ -100,14 +99,36 @@ class Trace:
             return dict.fromkeys(found, never)
         plain = "its blocks do not simply add {} to the residual"
         if mid is None or _same(mid, pre):
-            both = [x for x in (mixed, mlp) if x is not None]
-            fine = bool(both) and _adds(pre, both, post)
-            return {k: v or (None if fine else plain.format("attention and MLP")) for k, v in found.items()}
+            known = [x for x in (mixed, mlp) if x is not None]
+            fine = bool(known) and _adds(pre, known, post)
+            one = "only one of its branches is known by name, and its blocks do more than add it"
+            reason = None if fine else plain.format("attention and MLP") if len(known) == 2 else one
+            return {k: v or reason for k, v in found.items()}
         if mixed is not None and not _adds(pre, [mixed], mid):
             found["mixed"] = plain.format("attention")
         if mlp is not None and not _adds(mid, [mlp], post):
             found["mlp_out"] = plain.format("the MLP")
         return found
+
+
+def stream_broken(blocks: list[Trace], shape: list[int]) -> str | None:
+    """Why what passes between a model's blocks is not one residual stream, or None if it is.
+
+    Args:
+        blocks: Traces of all blocks, in order; those that never ran are passed over.
+        shape: What the stream must be, `[batch, length, width]`.
+    """
+    ends = [(trace.at(trace.block.resid_pre), trace.at(trace.block.resid_post)) for trace in blocks]
+    ran = [(before, after) for before, after in ends if before is not None and after is not None]
+    if not ran:
+        return "its blocks do not run on text alone"
+    odd = next((list(x.shape) for pair in ran for x in pair if list(x.shape) != shape), None)
+    if odd is not None:
+        return f"its blocks pass on {odd}, where one residual stream {shape} is expected"
+    joints = [_same(left[1], right[0]) for left, right in zip(ran, ran[1:], strict=False)]
+    if joints and not any(joints):
+        return "what leaves one of its blocks is not what enters the next, so there is no residual stream between them"
+    return None
 
 
 def traced(block: Block, model: Block, trace: Block) -> Block:

@@ -20,7 +20,7 @@ from saebench.errors import UserError
 from saebench.models import sites as at
 from saebench.models.anatomy import Block, dissect, projection_width, text_config
 from saebench.models.fingerprint import content_hash
-from saebench.models.flow import PARALLEL, UNKNOWN, Trace, traced
+from saebench.models.flow import PARALLEL, UNKNOWN, Trace, stream_broken, traced
 from saebench.models.past import Past
 from saebench.models.sites import Site
 from saebench.models.subject import Run, Subject, wants_grad
@@ -46,9 +46,10 @@ class HFSubject(Subject):
         self.d_model = int(config.hidden_size)
         self.n_layers = len(self._anatomy.blocks)
         limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
-        self.max_context = int(limit) if limit else None
+        self.max_context = int(limit) if limit and limit > 0 else None  # XLNet has -1 for none
         self._arity: dict[str, int] = {}
         self._reasons: dict[tuple[Any, ...], dict[str, str | None]] = {}
+        self._idle: frozenset[int] = frozenset()
         self._middles: dict[tuple[Any, ...], str | None] = {}
 
     @property
@@ -85,16 +86,22 @@ class HFSubject(Subject):
     def _blocks(self) -> tuple[Block, ...]:
         """The blocks, with what one pass shows of how activations flow through one of each build."""
         self._prove_causal()  # also that its values are finite
-        models = {block.kind: block for block in reversed(self._anatomy.blocks)}
-        traces = {kind: Trace(block) for kind, block in models.items()}
+        blocks = self._anatomy.blocks
+        traces = [Trace(block) for block in blocks]
+        seen: set[tuple[Any, ...]] = set()
+        tokens = self._probe_tokens()
         with operate(self.model) as op:
-            for trace in traces.values():
-                trace.watch(op)
-            self._call(op, self._probe_tokens())
-        found = {kind: trace.refined() for kind, trace in traces.items()}
-        for kind, trace in traces.items():
-            self._reasons[kind] = trace.reasons(found[kind])
-        return tuple(traced(block, models[block.kind], found[block.kind]) for block in self._anatomy.blocks)
+            for trace in traces:
+                trace.watch(op, inside=trace.block.kind not in seen)
+                seen.add(trace.block.kind)
+            self._call(op, tokens)
+        if reason := stream_broken(traces, [*tokens.shape, self.d_model]):
+            raise UserError(f"{self.name} ({self.architecture}) cannot be read here: {reason}.")
+        models = {trace.block.kind: trace for trace in reversed(traces)}
+        found = {kind: trace.refined() for kind, trace in models.items()}
+        self._reasons = {kind: trace.reasons(found[kind]) for kind, trace in models.items()}
+        self._idle = frozenset(i for i, trace in enumerate(traces) if not trace.parts)
+        return tuple(traced(block, models[block.kind].block, found[block.kind]) for block in blocks)
 
     def _point(self, kind: str, layer: int) -> Point | None:
         block = self._blocks[layer]
@@ -111,8 +118,10 @@ class HFSubject(Subject):
 
     def _absent(self, kind: str, layer: int) -> str | None:
         point, block = self._point(kind, layer), self._blocks[layer]
+        if layer in self._idle and kind != at.EMBED:
+            return "this block does not run on text alone"
         if kind in (at.ATTN_OUT, at.Z) and not block.attends and block.mixer:
-            return f"this block has {block.mixer.rpartition('.')[2]!r} in the place of attention"
+            return f"this block has {type(self.model.get_submodule(block.mixer)).__name__} in the place of attention"
         if kind == at.RESID_MID and point is None:
             return PARALLEL if block.mlp_in is not None else UNKNOWN
         if point is None:
@@ -205,6 +214,11 @@ class HFSubject(Subject):
                 return
             if point in seen:
                 raise UserError(f"Module {point.path!r} of {self.name} runs more than once in a forward pass.")
+            if tensor.shape[:2] != tokens.shape and tensor.shape[0] != tokens.numel():  # OPT flattens in its MLP
+                raise UserError(
+                    f"{point.path!r} of {self.name} ({self.architecture}) gives {list(tensor.shape)}, which is not one "
+                    f"vector for each of {list(tokens.shape)} tokens."
+                )
             seen[point] = tensor.detach().reshape(*tokens.shape, -1).clone()
             if len(seen) == len(keep):
                 raise Stop
@@ -261,13 +275,13 @@ class HFSubject(Subject):
 
     def _enter(self, op: Surgery, layer: int, resid: Tensor) -> Callable[[], int]:
         """Skip the layers before `layer` and let it start from `resid`; returns how often it did."""
-        blocks = self._anatomy.blocks
-        if layer == 0:
-            return op.write(blocks[0].resid_pre, resid)
-        arity = self._arity.get(blocks[0].path, 0)
-        for block in blocks[: layer - 1]:
+        before = [block for i, block in enumerate(self._anatomy.blocks[:layer]) if i not in self._idle]
+        if not before:
+            return op.write(self._anatomy.blocks[layer].resid_pre, resid)
+        arity = self._arity.get(before[0].path, 0)
+        for block in before[:-1]:
             op.swap(block.path, lambda original: Skip(original, arity))
-        fixed = op.swap(blocks[layer - 1].path, lambda original: Fixed(original, arity, resid))
+        fixed = op.swap(before[-1].path, lambda original: Fixed(original, arity, resid))
         return lambda: fixed.fired
 
     def _put(self, op: Surgery, block: Block, point: Point, value: Tensor) -> Callable[[], int]:

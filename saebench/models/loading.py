@@ -154,13 +154,11 @@ def _adapt(scheme: str, ref: str, **options: Any) -> Subject:
 def _load(
     ref: str, device: torch.device, dtype: torch.dtype | None, revision: str | None, offline: bool
 ) -> tuple[nn.Module, str]:
-    from transformers import AutoModelForCausalLM
-
     source, name = _locate(ref)
     kind: Any = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
         with _without_weight_bar():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = _class_of(source, revision, offline).from_pretrained(
                 source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
@@ -175,6 +173,16 @@ def _load(
             "they would be random. Save the whole causal model."
         )
     return model.to(device).eval().requires_grad_(False), name
+
+
+def _class_of(source: str, revision: str | None, offline: bool) -> Any:
+    """The class that loads a model: a causal one, or for images and text where there is no causal one (LLaVA)."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING as causal
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as seeing
+
+    config = type(AutoConfig.from_pretrained(source, revision=revision, local_files_only=offline))
+    return AutoModelForImageTextToText if config in seeing and config not in causal else AutoModelForCausalLM
 
 
 @contextmanager

@@ -287,7 +287,15 @@ class Subject(ABC):
             return
         tokens = self._probe_tokens(rows=2)
         tokens[1, -1] = (tokens[1, -1] + 1) % self.vocab_size
-        final = self._forward(tokens, (), True).final
+        try:
+            final = self._forward(tokens, (), True).final
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"{self.name} ({self.architecture}) does not run on token ids alone: {type(error).__name__}: {reason}."
+            ) from error
         assert final is not None
         if not torch.isfinite(final).all():
             raise UserError(f"{self.name} gives NaN or Inf in {self.dtype}: try dtype='float32' or check its weights.")
