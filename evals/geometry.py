@@ -6,16 +6,17 @@ from saebench.inputs import Weights
 from saebench.metric import Array, NotApplicable, Sums, Totals, metric
 
 
-@metric(version=1, unit="cosine", better="none", bounds=(-1.0, 1.0), units="none")
+@metric(version=2, unit="cosine", better="none", bounds=(-1.0, 1.0), units="none")
 def encoder_decoder_cosine(w: Weights) -> Sums:
     """Mean cosine between a latent's encoder column and its decoder row.
 
-    mean over latents of cos(e_i, d_i); zero vectors count as 0.
+    mean over latents of cos(e_i, d_i); zero vectors count as 0. A coder that reads one hook and writes another, such as
+    a transcoder, has none: its encoder and its decoder lie in spaces that have nothing to do with each other.
     """
     import torch
 
-    if w.encoder.shape != w.decoder.shape:
-        raise NotApplicable("encoder and decoder live in spaces of different size")
+    if w.hook_in != w.hook_out:
+        raise NotApplicable("it reads one hook and writes another, so encoder and decoder lie in different spaces")
     return Sums(cosine=torch.nn.functional.cosine_similarity(w.encoder, w.decoder, dim=-1), latents=1)
 
 

@@ -30,6 +30,16 @@ class Weights:
     def __init__(self, sae: SparseCoder) -> None:
         self._sae = sae
 
+    @property
+    def hook_in(self) -> str:
+        """Hook that it encodes."""
+        return self._sae.hook_in
+
+    @property
+    def hook_out(self) -> str:
+        """Hook that it reconstructs."""
+        return self._sae.hook_out
+
     @cached_property
     def decoder(self) -> Tensor:
         """Decoder rows, `[d_sae, d_out]`.

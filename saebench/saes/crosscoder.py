@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -54,13 +55,15 @@ def crosscoder(
         raise UserError(f"{where}: input_scale has {len(each)} factors, but there are {len(ends)} hooks.")
     scaled = W_enc * W_enc.new_tensor(each[: len(inputs)])[:, None, None]
     flat = scaled.reshape(-1, scaled.shape[-1]).contiguous()
+    deepest = max(map(_depth, inputs))
     rest: dict[str, Any] = {name: one for name, one in tensors.items() if name not in ("W_enc", "W_dec", "b_dec")}
 
     def build(hook: str) -> Coder:
-        layer = [out for _, out in ends].index(hook)
+        at = [out for _, out in ends].index(hook)
+        ahead = f"its codes come from layers beyond {hook} too, read before a splice there changes them"
         coder = make(
-            **rest, W_enc=flat, W_dec=(W_dec[layer] / each[layer]).contiguous(), b_dec=b_dec[layer] / each[layer],
-            hook_in=" + ".join(inputs), hook_out=hook,
+            **rest, W_enc=flat, W_dec=(W_dec[at] / each[at]).contiguous(), b_dec=b_dec[at] / each[at],
+            hook_in=" + ".join(inputs), hook_out=hook, warnings=[ahead] if deepest > _depth(hook) >= 0 else [],
         )  # fmt: skip
         return admit(coder, where)
 
@@ -91,6 +94,12 @@ def _decoder(tensors: Mapping[str, Tensor], layers: int, where: str) -> Tensor:
         f"{where}: 'W_dec' of a crosscoder of {layers} hooks and {latents} latents is [{layers}, {latents}, width] or "
         f"[{latents}, {layers}, width], found {list(W_dec.shape)}."
     )
+
+
+def _depth(hook: str) -> int:
+    """The hook's block, -1 where its name has none."""
+    told = re.match(r"blocks\.(\d+)\.", hook)
+    return int(told.group(1)) if told else -1
 
 
 def _latents(tensors: Mapping[str, Tensor]) -> int:

@@ -72,6 +72,7 @@ def test_crosscoder_reads_all_hooks_and_writes_each(
         torch.testing.assert_close(coder.encode(BOTH).dense(), f, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(coder.reconstruct(BOTH), f @ G[layer] + H[layer], rtol=1e-4, atol=1e-4)
     assert 0 < float(coders[0].encode(BOTH).l0.double().mean()) < F
+    assert ["beyond" in " ".join(coder.warnings) for coder in coders] == [True, True, False]
 
 
 def test_crosscoder_with_a_scale_for_each_hook(tmp_path: Path) -> None:
