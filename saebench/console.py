@@ -101,6 +101,8 @@ class PlainProgress(Progress):
         for reason, metrics in failed.items():
             more = f" (+{len(metrics) - _SHOWN} more)" if len(metrics) > _SHOWN else ""
             _line(f"failed  {rows[0].sae} {', '.join([*metrics][:_SHOWN])}{more}: {reason}")
+        for warning in _of_the_sae(rows):
+            _line(f"warning {rows[0].sae}: {warning}")
 
     def judged(self, name: str, account: str) -> None:
         """Say what the judge cost."""

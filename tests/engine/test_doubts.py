@@ -81,6 +81,15 @@ def test_rows_of_a_right_reading_say_nothing(name: str, warned: dict[str, list[t
     assert not any("wrong" in one for warnings in warned[name] for one in warnings)
 
 
+def test_the_log_of_a_run_says_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    from saebench.console import PlainProgress
+
+    early = load_sae("world:topk-mid", hook="blocks.0.hook_resid_post")
+    sb.evaluate(early, SUITE, model="world", progress=PlainProgress())
+    told = [line for line in capsys.readouterr().err.splitlines() if "a wrong hook?" in line]
+    assert len(told) == 1 and told[0].startswith("warning topk-mid: explains 0.6")
+
+
 def test_only_hooks_of_the_same_width_are_tried() -> None:
     model, topk = load_model("world"), load_sae("world:topk-mid")
     near = places(model, topk)
