@@ -47,7 +47,7 @@ def bibtex(metrics: Iterable[str], versions: Iterable[str] = ()) -> str:
             uses.setdefault(key, []).append(metric)
     version = ", ".join(sorted(set(versions) - {""})) or "unknown"
     parts = [
-        "@software{saebench,\n  title = {saebench: evaluation of sparse autoencoders},\n"
+        "@misc{saebench,\n  key = {saebench},\n  title = {saebench: evaluation of sparse autoencoders},\n"
         f"  version = {{{version}}}\n}}"
     ]
     parts += [f"% {printable(', '.join(uses[key]))}\n{_entry(key, entries()[key])}" for key in sorted(uses)]

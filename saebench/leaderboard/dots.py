@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from saebench.leaderboard.figures import Z95, house_style
 from saebench.leaderboard.labels import shorten
 from saebench.leaderboard.markdown import printable
-from saebench.leaderboard.sections import Head, Line, Section
+from saebench.leaderboard.sections import Head, Section
 from saebench.leaderboard.style import GREY, REFERENCE_MARKERS, looks
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 COLUMN = 3.4
 """Width of a paper's column, inches."""
-PAGE = 9.0
-"""Most height of a figure, inches."""
+PAGE = 7.0
+"""Most height of a figure, inches: a caption fits below it on a page of LaTeX's own article."""
 ACROSS = 2
-_LINE, _PANEL = 0.115, 0.55
+_LINE, _PANEL = 0.1, 0.55
 
 
 def page_panels(section: Section) -> int:
@@ -46,7 +46,6 @@ def draw_dots(section: Section, heads: Sequence[Head], look: Mapping[str, tuple[
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines = section.lines
     look = look or looks(line.architecture for line in section.of_role("sae"))
     rows = math.ceil(len(heads) / ACROSS)
     with house_style():
@@ -54,13 +53,14 @@ def draw_dots(section: Section, heads: Sequence[Head], look: Mapping[str, tuple[
         FigureCanvasAgg(figure)
         panels = figure.subplots(rows, min(ACROSS, len(heads)), sharey=True, squeeze=False).ravel()
         for panel, head in zip(panels, heads, strict=False):
-            _draw(panel, head, lines, look)
+            _draw(panel, head, section, look)
         for panel in panels[len(heads) :]:
             panel.set_axis_off()
     return figure
 
 
-def _draw(axes: Axes, head: Head, lines: Sequence[Line], look: Mapping[str, tuple[str, str]]) -> None:
+def _draw(axes: Axes, head: Head, section: Section, look: Mapping[str, tuple[str, str]]) -> None:
+    lines = section.lines
     for place, line in enumerate(lines):
         score = line.scores.get(head.key)
         if score is None or not score.known:
@@ -70,7 +70,7 @@ def _draw(axes: Axes, head: Head, lines: Sequence[Line], look: Mapping[str, tupl
         if high > low:
             axes.plot([low, high], [place, place], color=colour, linewidth=0.9, alpha=0.8)
         axes.plot([score.value], [place], marker=marker, color=colour, markersize=3.2, linestyle="none")
-    axes.set_yticks(range(len(lines)), [shorten(printable(line.sae), 22) for line in lines], fontsize=5.0)
+    axes.set_yticks(range(len(lines)), [shorten(printable(section.name_of(line)), 22) for line in lines], fontsize=5.0)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)

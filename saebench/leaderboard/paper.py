@@ -14,7 +14,7 @@ from saebench.leaderboard.build import Content, arrange, figure_names, read_rows
 from saebench.leaderboard.citations import bibtex, keys_of
 from saebench.leaderboard.latex import PAD, escape, table_latex
 from saebench.leaderboard.style import FORMATS, METADATA, looks
-from saebench.leaderboard.tables import Table, make_table
+from saebench.leaderboard.tables import make_table
 from saebench.results import Results, Row
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ ROOM = r"""% A page that shows every part of this folder: latexmk -pdf paper
 \usepackage{booktabs}
 \usepackage{graphicx}
 \usepackage{url}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+\setlength{\belowcaptionskip}{6pt}
 \begin{document}
 """
 
@@ -64,12 +66,12 @@ def paper(
             "methods.tex": methods(shown, results.rows),
             "metrics.bib": bibtex({row.metric for row in shown}, {row.versions.get("saebench", "") for row in shown}),
         }
-        texts["paper.tex"] = _page(shown, figures)
+        texts["paper.tex"] = _page(figures)
         for name, text in texts.items():
             (folder / name).write_bytes(text.encode("utf-8"))
     except OSError as error:
         raise UserError(f"Folder {str(folder)!r} cannot be written: {error.strerror or error}.") from error
-    return {name: folder / name for name in texts} | {f"figures/{path.name}": path for path in figures}
+    return {name: folder / name for name in texts} | {f"figures/{path.name}": path for path, _ in figures}
 
 
 def _shown(rows: Sequence[Row], content: Content) -> list[Row]:
@@ -89,13 +91,12 @@ def _tables(content: Content, shown: Sequence[Row]) -> list[str]:
     for section in content.sections:
         table = make_table(section, content.board, content.pairing, PAD)
         mine = [row for row in shown if (row.model, row.hook_out) == (section.model, section.hook_out)]
-        text = table_latex(table, content.board, section.stem)
-        found.append(_signed(text, table, mine))
+        found.append(table_latex(table, content.board, section.stem, _signed(mine)))
     return found
 
 
-def _signed(text: str, table: Table, rows: Sequence[Row]) -> str:
-    """The table with what its numbers depend on at the end of the caption."""
+def _signed(rows: Sequence[Row]) -> str:
+    """What the numbers of a table depend on, for the end of its caption."""
     signatures = sorted({row.signature for row in rows})
     digest = hashlib.sha256("\n".join(signatures).encode()).hexdigest()[:16]
     measured = ", ".join(
@@ -106,12 +107,7 @@ def _signed(text: str, table: Table, rows: Sequence[Row]) -> str:
         )
         if value
     )
-    end = f"Metrics: {escape(', '.join(_version(head) for head in table.heads))}."
-    return text.replace(end, f"{end} {escape(measured)}. Signature {digest} of {len(signatures)} measurements.", 1)
-
-
-def _version(head: Any) -> str:
-    return head.key + ("" if head.version is None else f"@{head.version}")
+    return f"{measured.capitalize()}. Signature {digest} of {len(signatures)} measurements.".removeprefix(". ")
 
 
 def _values(rows: Sequence[Row], of: Callable[[Row], Any]) -> str:
@@ -159,7 +155,7 @@ def methods(shown: Sequence[Row], rows: Sequence[Row]) -> str:
     return "\n".join([
         r"\begin{table}[t]", r"  \centering\footnotesize",
         r"  \caption{What was measured. $\ne$ marks a fact that is not the same for all numbers.}",
-        r"  \label{tab:methods}", r"  \begin{tabular}{lp{0.62\columnwidth}}", r"\toprule", body, r"\bottomrule",
+        r"  \label{tab:methods}", r"  \begin{tabular}{@{}lp{0.46\columnwidth}@{}}", r"\toprule", body, r"\bottomrule",
         r"  \end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
 
@@ -172,27 +168,30 @@ def _fact(name: str, values: Sequence[str], after: str = "") -> str:
     if not values:
         return ""
     mark = r" $\ne$" if len(values) > 1 else ""
-    return rf"  {escape(name)}{mark} & {escape('; '.join(values))}{after} \\"
+    return rf"  {escape(name)}{mark} & \rightskip=0pt plus 3em {escape('; '.join(values))}{after} \\"
 
 
-def _figures(content: Content, folder: Path) -> list[Path]:
-    """Every Pareto figure and a dot plot a section, PDF at column width."""
+def _figures(content: Content, folder: Path) -> list[tuple[Path, str]]:
+    """Every Pareto figure and a dot plot a section, PDF at column width, each with a caption."""
     from saebench.leaderboard.dots import draw_dots, page_panels
     from saebench.leaderboard.figures import draw
 
     form = next(form for form in FORMATS if form.suffix == "-column")
     everyone = [line.architecture for section in content.sections for line in section.of_role("sae")]
     look = looks(everyone)
-    written: list[Path] = []
-    for group, stems in zip(content.planes, figure_names(content), strict=True):
+    written: list[tuple[Path, str]] = []
+    for section, group, stems in zip(content.sections, content.planes, figure_names(content), strict=True):
         for plane, stem in zip(group, stems, strict=True):
-            written.append(_pdf(draw(plane, form, look, labels=content.board.labels), folder / f"{stem}.pdf"))
+            path = _pdf(draw(plane, form, look, labels=content.board.labels), folder / f"{stem}.pdf")
+            written.append((path, f"{plane.y.label} by {plane.x.label}: {section.title}."))
     for section in content.sections:
         heads = make_table(section, content.board, content.pairing).heads
         most = page_panels(section)
         for page in range(0, len(heads) if section.of_role("sae") else 0, most):
             name = f"dots-{slug(section.stem)}" + (f"-{page // most + 1}" if len(heads) > most else "")
-            written.append(_pdf(draw_dots(section, heads[page : page + most], look), folder / f"{name}.pdf"))
+            part = heads[page : page + most]
+            path = _pdf(draw_dots(section, part, look), folder / f"{name}.pdf")
+            written.append((path, f"{', '.join(head.label for head in part)}: {section.title}."))
     return written
 
 
@@ -206,13 +205,13 @@ def _pdf(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _page(shown: Sequence[Row], figures: Sequence[Path]) -> str:
+def _page(figures: Sequence[tuple[Path, str]]) -> str:
     """A document that shows all parts."""
     drawn = [
         "\\begin{figure}[t]\n  \\centering\n"
         f"  \\includegraphics[width=\\columnwidth]{{figures/{path.name}}}\n"
-        f"  \\caption{{{escape(path.stem)}}}\n\\end{{figure}}\n"
-        for path in figures
+        f"  \\caption{{{escape(caption[0].upper() + caption[1:])}}}\n\\end{{figure}}\n"
+        for path, caption in figures
     ]
     bibliography = "\\nocite{*}\n\\bibliographystyle{plain}\n\\bibliography{metrics}\n"
     body = ["\\input{methods}", "\\onecolumn", "\\input{tables}", "\\twocolumn", *drawn, bibliography]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -48,13 +49,13 @@ def test_markdown_source_lines_up(frame: pd.DataFrame) -> None:
     assert len({tuple(i for i, char in enumerate(line) if char in "±") for line in plain}) == 1
 
 
-LATEX = r"""\begin{table}[t]
-  \centering\small
+LATEX = r"""\begin{table*}[t]
+  \centering\footnotesize\setlength{\tabcolsep}{4pt}
   \caption{Ours \& theirs: world $\cdot$ blocks.2.hook\_resid\_post $\cdot$ text. Values $\pm$ standard error. Bold: not significantly worse than the best (Holm, 0.05). Below the rule: nulls and baselines. Metrics: l0@1, loss\_recovered@1.}
   \label{tab:x-1}
   \begin{tabular}{llrr}
 \toprule
-  SAE & architecture & L0 $\downarrow$ & loss recovered $\uparrow$ \\
+  SAE & architecture & L0 $\downarrow$ & \shortstack[r]{loss\\recovered $\uparrow$} \\
 \midrule
   \textless{}script\textgreater{} & gated & $120.2\phantom{0} \pm 1.3\phantom{0}$ & $\phantom{0}\mathbf{0.961}\phantom{0} \pm 0.012\phantom{0}$ \\
   plain\_one & jumprelu & $\phantom{0}30.00\phantom{{}\pm 0.00}$ & --\textsuperscript{1} \\
@@ -65,16 +66,27 @@ LATEX = r"""\begin{table}[t]
   \end{tabular}
 
   \smallskip
-  {\footnotesize\raggedright
+  {\raggedright
   \textsuperscript{1} 50\% \_luck\_\\
   }
-\end{table}
+\end{table*}
 """  # noqa: E501
 
 
 def test_latex(small: pd.DataFrame) -> None:
     board = load_board({"title": "Ours & theirs"})
     assert latex.table_latex(table_of(small, latex.PAD), board, "X 1") == LATEX
+
+
+def test_a_wide_table_is_set_in_parts_that_fit_a_page(frame: pd.DataFrame) -> None:
+    board = load_board({"columns": ["l0", "loss_recovered", "ce_delta", "explained_variance", "cosine_similarity"]})
+    table = table_of(frame, latex.PAD, columns=board.columns, pareto=())
+    parts = latex.table_latex(table, board, "x")
+    captions = re.findall(r"Metrics: (.*?)\. (.*?)Part (\d) of (\d)\.", parts)
+    shown = [name for names, *_ in captions for name in re.findall(r"(\w+)@", names.replace("\\_", "_"))]
+    assert shown == [column.metric for column in board.columns or ()] and len(captions) == int(captions[0][3]) > 1
+    assert re.findall(r"label\{(.*?)\}", parts) == ["tab:x", *(f"tab:x-{i + 2}" for i in range(len(captions) - 1))]
+    assert parts.count("jumprelu-l0_8 ".replace("_", r"\_")) == len(captions)
 
 
 def test_intervals(small: pd.DataFrame) -> None:

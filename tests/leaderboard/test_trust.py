@@ -137,7 +137,7 @@ def test_the_folder_holds_it_in_three_forms(tmp_path: Path) -> None:
     for name in ("README.md", "board.md"):
         assert "### How far to trust each column" in written[name].read_text(encoding="utf-8")
     tex = written["board.tex"].read_text(encoding="utf-8")
-    assert tex.count(r"\begin{table}") == tex.count(r"\end{table}") == 2
+    assert tex.count(r"\begin{table*}") == tex.count(r"\end{table*}") == 2
     assert r"TPP $\uparrow$ $\dagger$" in tex and "How far to trust each column" in tex and "√" not in tex
     table = pd.read_csv(written["trust.csv"]).set_index("column")
     assert table.loc["tpp", "noise"] > table.loc["tpp", "spread"] and table.loc[
