@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from saebench.errors import UserError
 from saebench.models import sites as at
+from saebench.models.affine import Affine, affine_of
 from saebench.models.anatomy import Block, dissect, projection_width, text_config
 from saebench.models.fingerprint import content_hash
 from saebench.models.flow import PARALLEL, UNKNOWN, Trace, stream_broken, traced
@@ -25,6 +26,8 @@ from saebench.models.past import Past
 from saebench.models.sites import Site
 from saebench.models.subject import Run, Subject, wants_grad
 from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
+
+_OF_MLP = (at.NORMALIZED, at.MLP_IN, at.MLP_OUT)
 
 
 class HFSubject(Subject):
@@ -43,12 +46,14 @@ class HFSubject(Subject):
         config = self._config()
         head = model.get_output_embeddings().weight
         self.vocab_size = int(head.shape[0]) if head.ndim == 2 else int(config.vocab_size)
-        self.d_model = int(config.hidden_size)
+        width = getattr(config, "hidden_size", None)
+        self.d_model = int(width or model.get_input_embeddings().embedding_dim)
         self.n_layers = len(self._anatomy.blocks)
         limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
         self.max_context = int(limit) if limit and limit > 0 else None  # XLNet has -1 for none
         self._arity: dict[str, int] = {}
         self._reasons: dict[tuple[Any, ...], dict[str, str | None]] = {}
+        self._affines: dict[int, Affine | None] = {}
         self._idle: frozenset[int] = frozenset()
         self._middles: dict[tuple[Any, ...], str | None] = {}
 
@@ -112,6 +117,7 @@ class HFSubject(Subject):
             at.RESID_MID: block.mid,
             at.ATTN_OUT: block.mixed if block.attends else None,
             at.MLP_OUT: block.mlp_out,
+            at.NORMALIZED: block.mlp_in if block.norm else None,
             at.MLP_IN: block.mlp_in,
             at.Z: block.z,
         }[kind]
@@ -122,6 +128,8 @@ class HFSubject(Subject):
             return "this block does not run on text alone"
         if kind in (at.ATTN_OUT, at.Z) and not block.attends and block.mixer:
             return f"this block has {type(self.model.get_submodule(block.mixer)).__name__} in the place of attention"
+        if kind == at.NORMALIZED and block.mlp_in is not None and (point is None or self._affine(layer) is None):
+            return "no layer norm or RMS norm with a weight stands before its MLP"
         if kind == at.RESID_MID and point is None:
             return PARALLEL if block.mlp_in is not None else UNKNOWN
         if point is None:
@@ -136,6 +144,16 @@ class HFSubject(Subject):
         point = self._point(kind, layer)
         assert point is not None
         return projection_width(self.model.get_submodule(point.path))
+
+    def _affine(self, layer: int) -> Affine | None:
+        """Weight and bias of the MLP's norm."""
+        if layer not in self._affines:
+            path = self._blocks[layer].norm
+            norm = self.model.get_submodule(path) if path else None
+            like = torch.zeros((), device=self.device, dtype=self.dtype)
+            with operate(self.model):
+                self._affines[layer] = affine_of(norm, self.d_model, like) if norm is not None else None
+        return self._affines[layer]
 
     def _no_middle(self, block: Block) -> str | None:
         """Why there is no residual between attention and MLP, found out by running one block of each build.
@@ -189,16 +207,20 @@ class HFSubject(Subject):
         keep = {p for p in (*points.values(), *starts.values()) if p is not None}
         watch = set(keep)
         for site in sites:
-            if site.kind in (at.ATTN_OUT, at.RESID_MID, at.MLP_IN, at.MLP_OUT):
+            if site.kind in (at.ATTN_OUT, at.RESID_MID, *_OF_MLP):
                 watch |= self._formats(self._blocks[site.layer])
         end = Point(self._anatomy.trunk, "out")
         seen = self._read(tokens, watch | {end} if final else watch, keep | {end} if final else keep, cache)
         for hook in points:
             if points[hook] not in seen or (starts[hook] or points[hook]) not in seen:
                 raise UserError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
+        acts = {hook: seen[point] for hook, point in points.items() if point is not None}
+        for site in sites:
+            if site.kind == at.NORMALIZED and (affine := self._affine(site.layer)) is not None:
+                acts[site.hook] = affine.before(acts[site.hook])
         return Run(
             tokens,
-            {hook: seen[point] for hook, point in points.items() if point is not None},
+            acts,
             seen.get(end),
             {hook: seen[start] for hook, start in starts.items() if start is not None},
         )
@@ -234,7 +256,7 @@ class HFSubject(Subject):
         block = self._blocks[site.layer]
         if site.kind in (at.ATTN_OUT, at.Z):
             return block.resid_pre
-        if site.kind in (at.MLP_IN, at.MLP_OUT):
+        if site.kind in _OF_MLP:
             return block.mid if self._has_mid(site.layer) else block.resid_pre
         return None
 
@@ -259,12 +281,14 @@ class HFSubject(Subject):
                 checks.append(self._enter(op, site.layer + (kind == at.RESID_POST), value))
             elif start is not None:
                 checks.append(self._enter(op, site.layer, start))
-            if kind == at.RESID_MID or (kind in (at.MLP_IN, at.MLP_OUT) and self._has_mid(site.layer)):
+            if kind == at.RESID_MID or (kind in _OF_MLP and self._has_mid(site.layer)):
                 assert block.mixed is not None
                 zero = torch.zeros_like(value if start is None else start)
                 checks.append(self._put(op, block, block.mixed, zero))
             if kind in (at.ATTN_OUT, at.MLP_OUT):
                 checks.append(self._put(op, block, point, value))
+            elif kind == at.NORMALIZED and (affine := self._affine(site.layer)) is not None:
+                checks.append(op.edit(point, partial(affine.moved, by=value - run.acts[site.hook])))
             elif kind not in at.RESIDUAL:
                 checks.append(op.write(point, value))
             op.read(Point(self._anatomy.trunk, "out"), partial(_finish, got.append))

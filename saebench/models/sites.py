@@ -13,11 +13,12 @@ RESID_PRE = "hook_resid_pre"
 Z = "attn.hook_z"
 ATTN_OUT = "hook_attn_out"
 RESID_MID = "hook_resid_mid"
+NORMALIZED = "ln2.hook_normalized"
 MLP_IN = "mlp.hook_in"
 MLP_OUT = "hook_mlp_out"
 RESID_POST = "hook_resid_post"
 
-KINDS = (RESID_PRE, Z, ATTN_OUT, RESID_MID, MLP_IN, MLP_OUT, RESID_POST)
+KINDS = (RESID_PRE, Z, ATTN_OUT, RESID_MID, NORMALIZED, MLP_IN, MLP_OUT, RESID_POST)
 """Hooks of one block, in the order in which they fire in a sequential block."""
 
 RESIDUAL = frozenset({RESID_PRE, RESID_MID, RESID_POST})
@@ -27,8 +28,9 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 
 _HINTS = {
     "hook_mlp_in": "It is ambiguous: TransformerLens means the residual before the MLP's norm, some SAEs are "
-    "trained after it. Use mlp.hook_in (the MLP's input, after its norm) or hook_resid_mid (before it)",
-    "ln2.hook_normalized": "Use mlp.hook_in, the MLP's input after its norm",
+    "trained after it. Use mlp.hook_in (the MLP's input, after its norm), ln2.hook_normalized (after the norm, before "
+    "its weight and bias) or hook_resid_mid (before it)",
+    "ln1.hook_normalized": "The attention's input is not read here. Use hook_resid_pre, what its norm reads",
     "hook_out": "Use hook_resid_post",
     "hook_in": "Use hook_resid_pre",
     "mlp.hook_out": "Use hook_mlp_out",

@@ -97,11 +97,15 @@ class Surgery:
 
     def write(self, point: Point, value: Tensor) -> Callable[[], int]:
         """Replace the tensor at a point, and return a function that tells how often it was replaced."""
+        return self.edit(point, lambda tensor: value.to(tensor.device).reshape(tensor.shape).clone())
+
+    def edit(self, point: Point, change: Callable[[Tensor], Tensor]) -> Callable[[], int]:
+        """Change the tensor at a point, and return a function that tells how often it was changed."""
         fired: list[int] = []
 
         def replace(tensor: Tensor) -> Tensor:
             fired.append(1)
-            return value.to(tensor.device).reshape(tensor.shape).clone()
+            return change(tensor)
 
         (self._before if point.side == "in" else self._after)(point, replace)
         return lambda: len(fired)
