@@ -34,7 +34,7 @@ def test_every_architecture_is_in_the_table() -> None:
 def test_a_run_gives_what_the_table_says(tmp_path: Path) -> None:
     suite = small(400)
     suite.data["probing"] = suite.data["probing"].model_copy(
-        update={"source": "world:profession", "train": 10, "test": 6}
+        update={"source": "world:dialect", "train": 8, "test": 4, "min_test": 4, "min_train": 8}
     )
     suite.data["words"] = suite.data["words"].model_copy(update={"words": 100})
     first, second = (one_of_each(tmp_path / f"seed{seed}", seed) for seed in ("", "-seed1"))
