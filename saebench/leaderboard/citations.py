@@ -10,7 +10,7 @@ from typing import Any
 from saebench.leaderboard.markdown import printable
 from saebench.yamlfile import read_yaml
 
-FIELDS = ("title", "author", "year", "journal", "volume", "number", "pages", "url")
+FIELDS = ("title", "author", "year", "journal", "volume", "number", "pages", "url", "note")
 
 
 @functools.cache

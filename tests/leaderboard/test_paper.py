@@ -18,6 +18,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from saebench import registry
 from saebench.cli import main
 from saebench.errors import UserError
+from saebench.leaderboard import citations
 from saebench.leaderboard.build import build
 from saebench.leaderboard.card import card
 from saebench.leaderboard.citations import bibtex, entries, keys_of
@@ -153,6 +154,8 @@ def test_every_paper_that_is_cited_is_in_the_bibliography(written: dict[str, Pat
 def test_every_entry_is_whole_and_belongs_to_a_metric() -> None:
     used = {key for metric in registry.metrics() for key in keys_of(metric)}
     assert used == set(entries())
+    keys = re.findall(r"(?m)^(\w+):", Path(citations.__file__).with_name("citations.yaml").read_text(encoding="utf-8"))
+    assert len(keys) == len(entries()), "a key that stands twice loses its first entry"
     for entry in entries().values():
         assert entry["title"] and entry["author"] and 1980 < entry["year"] < 2030
     assert set(keys_of("tpp@saebench-legacy")) == {"karvonen2025saebench", "chanin2026reliable", "karvonen2024erasure"}
