@@ -32,7 +32,7 @@ class GroupCodes:
     def __init__(self, group: SeedGroup) -> None:
         self.group = group
         widths = [sae.d_sae for sae in group.members]
-        need = sum(8 * widths[i] * widths[j] for i, j in combinations(range(len(widths)), 2))
+        need = room(group)
         self.problem = ""
         if need > ROOM:
             self.problem = f"correlations of all pairs of latents of its group take {need / 2**30:.0f} GB"
@@ -55,6 +55,11 @@ class GroupCodes:
                 self.cross[first, second][product.coords] += product.data
                 self.tokens[first, second] += len(codes.indptr) - 1
         self._codes[place] = codes
+
+
+def room(group: SeedGroup) -> int:
+    """Bytes that the cross products of a group take."""
+    return sum(8 * one.d_sae * other.d_sae for one, other in combinations(group.members, 2))
 
 
 class GroupMember(Collector):

@@ -57,16 +57,17 @@ class Fit:
             if self.labels and labels is not None:
                 self._holds.append(labels)
 
-    def close(self) -> None:
-        """Solve for what was fitted and join what was kept."""
+    def close(self, joined: dict[tuple[int, ...], TokenLabels]) -> None:
+        """Solve for what was fitted and join what was kept; SAEs that kept the same tokens share their labels."""
         if self._moments is not None:
             self.error_fit = self._moments.solved()
         if self._kept:
-            first = self._holds[0] if self._holds else None
-            joined = first and TokenLabels(
-                first.names, torch.cat([part.holds for part in self._holds]), first.total, first.source
-            )
-            self.others = OtherCodes(Codes.cat(self._kept), joined)
+            same = tuple(map(id, self._holds))
+            if self._holds and same not in joined:
+                first = self._holds[0]
+                holds = torch.cat([part.holds for part in self._holds])
+                joined[same] = TokenLabels(first.names, holds, first.total, first.source)
+            self.others = OtherCodes(Codes.cat(self._kept), joined.get(same))
         self._kept, self._holds, self._moments = [], [], None
 
 
@@ -89,6 +90,7 @@ def fit(model: Subject, corpus: Corpus, fits: list[Fit], budget: int) -> None:
                     if out_of_memory(error):
                         raise
                     part.failure = f"the SAE failed on a batch: {type(error).__name__}: {error}"
+        joined: dict[tuple[int, ...], TokenLabels] = {}
         for part in fits:
             if not part.failure:
-                part.close()
+                part.close(joined)

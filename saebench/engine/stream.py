@@ -157,6 +157,13 @@ class Pass:
                     self._progress(start / len(self._batcher.order))
             self._close()
 
+    def one_row(self) -> None:
+        """Take one row alone, and nothing that does not depend on the SAE: the tallies have their full sizes then."""
+        self._totals = {}
+        with torch.no_grad():
+            for add in self._batch(self._prefix(0, 1)):
+                add()
+
     def _step(self, start: int) -> int:
         """One batch, with half the budget for as long as memory runs out; returns where the next one starts."""
         while True:
