@@ -230,6 +230,7 @@ def load_subject(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype:
 
 def fitting_saes(saes: Iterable[SparseCoder], model: Subject) -> tuple[list[SparseCoder], list[Failure]]:
     """The SAEs whose hooks exist on the model with their sizes, and why the others do not fit."""
+    from saebench.engine.processed import suited
     from saebench.saes import check_fits
 
     fitting: list[SparseCoder] = []
@@ -237,7 +238,7 @@ def fitting_saes(saes: Iterable[SparseCoder], model: Subject) -> tuple[list[Spar
     for sae in saes:
         try:
             check_fits(sae, model.site(sae.hook_in).width, model.site(sae.hook_out).width)
-            fitting.append(sae)
+            fitting.append(suited(sae, model))
         except UserError as error:
             failures.append(Failure(sae.name, sae.ref, str(error)))
     return fitting, failures

@@ -95,7 +95,7 @@ class HFSubject(Subject):
         traces = [Trace(block) for block in blocks]
         seen: set[tuple[Any, ...]] = set()
         tokens = self._probe_tokens()
-        with operate(self.model) as op:
+        with self._on_text(), operate(self.model) as op:
             for trace in traces:
                 trace.watch(op, inside=trace.block.kind not in seen)
                 seen.add(trace.block.kind)

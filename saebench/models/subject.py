@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -223,6 +224,22 @@ class Subject(ABC):
         self._prove(site)
         return self._resume(run, site, value.to(device=clean.device, dtype=clean.dtype))
 
+    def ignores_mean(self, hook: str) -> bool:
+        """Whether nothing after a hook reads the mean over its width, as in a model with LayerNorm alone."""
+        if not self.has_logits:
+            return False
+        run = self.forward(self._probe_tokens(), [hook])
+        assert run.final is not None
+        clean = run.acts[hook]
+        moved = self.resume(run, hook, clean + clean.std())
+        scale = float(run.final.abs().max())
+        return float((moved - run.final).abs().max()) <= max(1e-3, 16 * torch.finfo(clean.dtype).eps) * scale
+
+    @property
+    def processing(self) -> frozenset[str]:
+        """TransformerLens' options that changed its activations: `center_writing_weights`, `fold_ln`."""
+        return frozenset()
+
     def remembers(self, hook: str) -> bool:
         """Whether rows can be run on from a position in their middle, as `Run.after` cuts them.
 
@@ -281,14 +298,11 @@ class Subject(ABC):
         row = torch.arange(1, length + 1, device=self.device) % self.vocab_size
         return row.repeat(rows, 1)
 
-    def _prove_causal(self) -> None:
-        """Check once that a later token does not move earlier ones; without it, unmasked padding would."""
-        if self._causal:
-            return
-        tokens = self._probe_tokens(rows=2)
-        tokens[1, -1] = (tokens[1, -1] + 1) % self.vocab_size
+    @contextmanager
+    def _on_text(self) -> Iterator[None]:
+        """Say of a first pass that fails that the model does not run on token ids alone."""
         try:
-            final = self._forward(tokens, (), True).final
+            yield
         except torch.OutOfMemoryError:
             raise
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
@@ -296,6 +310,15 @@ class Subject(ABC):
             raise UserError(
                 f"{self.name} ({self.architecture}) does not run on token ids alone: {type(error).__name__}: {reason}."
             ) from error
+
+    def _prove_causal(self) -> None:
+        """Check once that a later token does not move earlier ones; without it, unmasked padding would."""
+        if self._causal:
+            return
+        tokens = self._probe_tokens(rows=2)
+        tokens[1, -1] = (tokens[1, -1] + 1) % self.vocab_size
+        with self._on_text():
+            final = self._forward(tokens, (), True).final
         assert final is not None
         if not torch.isfinite(final).all():
             raise UserError(f"{self.name} gives NaN or Inf in {self.dtype}: try dtype='float32' or check its weights.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -43,6 +43,13 @@ class HookedSubject(Subject):
     @property
     def dtype(self) -> torch.dtype:
         return self.model.W_E.dtype
+
+    @cached_property
+    def processing(self) -> frozenset[str]:
+        written = [w.detach() for w in (self.model.W_E, *(block.attn.W_O for block in self.model.blocks))]
+        centred = all(float(w.mean(-1).abs().max()) < 1e-3 * float(w.std()) for w in written)
+        folded = str(self._config().normalization_type or "").endswith("Pre")
+        return frozenset(["center_writing_weights"] * centred + ["fold_ln"] * folded)
 
     def _config(self) -> Any:
         return self.model.cfg

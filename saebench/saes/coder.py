@@ -16,8 +16,8 @@ from saebench.errors import UserError
 from saebench.saes.codes import Codes
 from saebench.saes.protocol import Role
 
-Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
-"""What is done to each token before encoding: nothing, zero mean and unit deviation, norm sqrt(d)."""
+Normalisation = Literal["none", "layer_norm", "constant_norm_rescale", "zero_mean"]
+"""What is done to each token before encoding: nothing, zero mean and unit deviation, norm sqrt(d), zero mean alone."""
 
 C = TypeVar("C", bound="Coder")
 
@@ -155,6 +155,9 @@ class Coder:
             norm = x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
             scale = norm / math.sqrt(x.shape[-1])
             return x / scale, {"scale": scale}
+        if self.normalise == "zero_mean":
+            shift = x.mean(-1, keepdim=True)
+            return x - shift, {"shift": shift, "scale": torch.ones_like(shift)}
         return x, {}
 
     def tensors(self) -> dict[str, Tensor]:

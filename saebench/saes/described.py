@@ -75,6 +75,7 @@ def _input(sae: SparseCoder) -> str:
     steps = {
         "none": [], "layer_norm": ["each token standardised, and restored afterwards"],
         "constant_norm_rescale": ["each token scaled to the norm sqrt(d), and restored afterwards"],
+        "zero_mean": ["each token's mean over the width subtracted, and added back afterwards"],
     }[sae.normalise]  # fmt: skip
     steps = [*steps, "b_dec subtracted" if sae.centred else "b_dec not subtracted"]
     return ", ".join([*steps, *(["a linear skip connection"] if sae.W_skip is not None else [])])

@@ -19,6 +19,7 @@ from saebench.saes.coder import Coder
 from saebench.saes.files import first_line, read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
+from saebench.saes.processing import NOTE, with_processing
 from saebench.saes.protocol import SparseCoder
 from saebench.saes.saelens_config import CLASSES, check_declared, facts, modern, not_supported, whole
 
@@ -89,6 +90,7 @@ def build(
     rescaled = bool(config.get("rescale_acts_by_decoder_norm"))
     weights = _prepare(weights, config, where, rescaled=rescaled)
     weights, normalise = _fold_norm(weights, config, where, scaling_factor)
+    normalise = with_processing(config["metadata"], normalise, where)
     kind = CLASSES[architecture]
     fields: dict[str, Any] = {name: weights[name] for name in kind.__dataclass_fields__ if name in weights}
     if kind in (TopK, AbsTopK):
@@ -103,6 +105,7 @@ def build(
         hook_in=config["metadata"].get("hook_name") or "",
         hook_out=config["metadata"].get("hook_name_out") or config["metadata"].get("hook_name") or "",
         metadata=facts(config),
+        warnings=[NOTE] if normalise == "zero_mean" else [],
     )
     return admit(coder, where)
 
