@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,3 +321,64 @@ def test_a_dead_sae_never_looks_good(model: Subject) -> None:
     absorbed = [r for r in results.rows if "absorption" in r.metric]
     assert len(absorbed) == 2
     assert all(r.status == "not_applicable" and "no latent fires" in r.reason for r in absorbed)
+
+
+# ---------------------------------------------------------------- the same for what runs the model on
+
+
+GRID = {"n": [10], "retain_thresholds": [0.01], "multipliers": [20.0], "relative": [2.0]}
+CAUSAL: dict[str, Any] = {
+    "metric": [
+        {"ravel_disentanglement": {"steps": 4, "batch": 8, "pairs": 8}},
+        {"ravel_skyline": {"steps": 4, "batch": 8, "pairs": 8}},
+        {"unlearning": GRID},
+        {"unlearning_retain_accuracy": GRID},
+        {"sparse_probing_last_token": {"k": [1, 3]}},
+    ],
+    "data": {
+        "entities": {"source": "world", "types": ["mineral"], "templates": 1},
+        "questions": {"source": "world", "questions": 10, "orders": 1},
+        "forget": {"source": "world:forget", "tokens": 2000},
+        "retain": {"source": "world:retain", "tokens": 2000},
+        "last_token": {"source": "world:gender,dialect", "protocol": "last_token", "train": 30, "test": 20},
+    },
+    "references": {"null": None, "baseline": None},
+}
+
+
+def _causal(saes: list[str], model: Subject | str, out: Path | None = None) -> Results:
+    return sb.evaluate(saes, CAUSAL, model=model, out=out)
+
+
+@pytest.fixture(scope="module")
+def causal(model: Subject) -> dict[tuple[str, str], tuple]:
+    return _numbers(_causal(["world:topk-mid"], model), "topk-mid")
+
+
+def test_rows_that_run_the_model_on_depend_on_no_company_and_no_cache(
+    model: Subject, causal: dict[tuple[str, str], tuple], tmp_path: Path
+) -> None:
+    assert len(causal) > 20 and {numbers[-1] for numbers in causal.values()} == {"ok"}
+    both = ["world:relu-mid", "world:topk-mid"]
+    assert _numbers(_causal(both, model, tmp_path), "topk-mid") == causal
+    assert _numbers(_causal(both[::-1], model, tmp_path), "topk-mid") == causal, "read from the rows of the first run"
+
+
+def test_rows_that_run_the_model_on_are_those_of_another_process(causal: dict[tuple[str, str], tuple]) -> None:
+    """With other hashes of strings, as a shard on another machine has."""
+    scored = "t._numbers(t._causal(['world:topk-mid'], 'world'), 'topk-mid')"
+    code = f"import sys, {__name__} as t; sys.stdout.write(repr({scored}))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == repr(causal)
+
+
+def test_rows_that_run_the_model_on_do_not_depend_on_the_batch(
+    model: Subject, causal: dict[tuple[str, str], tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches of a few prompts there is less padding; an answer is right or wrong, and rounding turns few."""
+    monkeypatch.setattr(execute, "token_budget", lambda *_: 150)
+    small = _numbers(_causal(["world:topk-mid"], model), "topk-mid")
+    assert small.keys() == causal.keys()
+    for key, (value, *_) in causal.items():
+        assert small[key][0] == pytest.approx(value, abs=0.02), key
