@@ -92,6 +92,12 @@ def test_json_is_a_row_a_line(place: Path, tmp_path: Path, capsys: pytest.Captur
     assert l0["n"] == 40 and l0["stderr"] > 0 and "model:" in l0["signature"] and l0["versions"]["torch"]
 
 
+def test_rows_may_go_to_a_file_of_another_name(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(_run(place, "--out", str(tmp_path / "mine.jsonl"), "--metric", "decoder_norm", sae=("one",))) == 0
+    assert (tmp_path / "mine.parquet").is_file()
+    assert "mine.jsonl (and .parquet)" in capsys.readouterr().out
+
+
 def test_dry_run_plans_and_writes_nothing(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(_run(place, "--out", str(tmp_path / "run"), "--dry-run")) == 0
     told = capsys.readouterr().out

@@ -56,25 +56,26 @@ def run(
         _show_plan(list(sae), chosen, place, given, as_json)
         return
     results = scored(list(sae), chosen, place, given, quiet=as_json)
-    results.to_parquet(place / "rows.parquet")
+    rows = place if place.suffix == ".jsonl" else place / "rows.jsonl"
+    results.to_parquet(rows.with_suffix(".parquet"))
     if as_json:
         for row in results.rows:
             click.echo(row.without_sums().to_json())
     else:
-        _show_board(results, place)
+        _show_board(results, place, rows)
     if results.errors():
         click.echo(f"{len(results.errors())} rows failed; the reasons: saebench report {place}", err=True)
         sys.exit(1)
 
 
-def _show_board(results: Any, place: Path) -> None:
+def _show_board(results: Any, place: Path, rows: Path) -> None:
     from saebench.console import markdown
     from saebench.leaderboard.build import load_content, page_tables, trust_tables
 
     content = load_content(results)
     shown = [part for pair in zip(page_tables(content), trust_tables(content), strict=True) for part in pair if part]
     markdown("\n\n".join(shown))
-    click.echo(f"\nrows: {place / 'rows.jsonl'} (and .parquet)")
+    click.echo(f"\nrows: {rows} (and .parquet)")
     click.echo(f"tables and figures: saebench leaderboard build {place}")
 
 

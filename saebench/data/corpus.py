@@ -109,7 +109,7 @@ def build_corpus(
     """Read and tokenise documents until the token budget is met.
 
     A document is cut into rows of `context` tokens, each with BOS in front; rows of different documents
-    never share a context. Already tokenised rows are taken as they are.
+    never share a context. Already tokenised rows are taken as they are. The row that meets the budget is the last.
 
     Args:
         after: Documents of the source to pass over first.
@@ -127,18 +127,21 @@ def build_corpus(
     known: list[Mapping[str, Sequence[str]]] = []
     seen = skipped = content = 0
     special = np.array(sorted(model.special_ids), dtype=np.int32)
+    front = int(spec.prepend_bos and model.bos_id is not None)
     for text, ids in tokenised(islice(texts, after, spec.documents), model, name):
         seen += 1
         parts = [ids] if text.ids is not None else cut(ids, spec, model)
-        valid = sum(int((~np.isin(part, special)).sum()) for part in parts)
-        if not valid:
+        upto = content + np.cumsum([(~np.isin(part, special)).sum() for part in parts])
+        if not len(parts) or upto[-1] == content:
             skipped += 1
             continue
+        parts = parts[: int(np.searchsorted(upto, budget)) + 1]
+        kept = sum(map(len, parts)) - front * len(parts)
         rows += parts
         owners += [len(domains)] * len(parts)
         domains.append(text.labels.get("domain", ""))
-        known.append(text.token_labels)
-        content += valid
+        known.append({family: labels[:kept] for family, labels in text.token_labels.items()})
+        content = int(upto[len(parts) - 1])
         if content >= budget:
             break
     _refuse_empty(name, source, seen, skipped, rows)
@@ -154,7 +157,7 @@ def build_corpus(
         skipped=skipped,
         source=source if isinstance(source, str) else type(source).__name__,
         read=after + seen,
-        marks=_marks(known, rows, owners, spec, model),
+        marks=_marks(known, rows, owners, front),
     )
 
 
@@ -178,11 +181,9 @@ def _marks(
     known: list[Mapping[str, Sequence[str]]],
     rows: list[np.ndarray],
     owners: list[int],
-    spec: TextSpec,
-    model: Subject,
+    front: int,
 ) -> Marks | None:
     """The token labels of documents that all have them, one for each token; else None."""
-    front = int(spec.prepend_bos and model.bos_id is not None)
     lengths = np.bincount(owners, [len(row) - front for row in rows], minlength=len(known))
     sizes = [{len(labels) for labels in families.values()} for families in known]
     if any(size != {int(length)} for size, length in zip(sizes, lengths, strict=True)):

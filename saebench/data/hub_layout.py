@@ -93,22 +93,27 @@ def split_of(path: Path) -> str:
     return ""
 
 
-def rows(file: Path, columns: Sequence[str], head: int | None = None) -> Iterator[dict[str, Any]]:
+def rows(
+    file: Path, columns: Sequence[str], head: int | None = None, *, also: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Rows of a table with these columns alone, at most the first `head` of them.
+
+    Args:
+        also: Columns to read where the table has them.
 
     Raises:
         UserError: Not readable, or a column that it has not got.
     """
     if file.suffix == ".parquet":
-        yield from _parquet(file, columns, head)
+        yield from _parquet(file, columns, head, also)
         return
     for number, row in enumerate(read_table(file, columns)):
         if head is not None and number >= head:
             return
-        yield {column: row.get(column) for column in columns}
+        yield {column: row.get(column) for column in (*columns, *also) if column in columns or column in row}
 
 
-def _parquet(file: Path, columns: Sequence[str], head: int | None) -> Iterator[dict[str, Any]]:
+def _parquet(file: Path, columns: Sequence[str], head: int | None, also: Sequence[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
@@ -119,7 +124,8 @@ def _parquet(file: Path, columns: Sequence[str], head: int | None) -> Iterator[d
             if column not in names:
                 raise UserError(f"{str(file)!r} has no column {column!r}. {nearest(column, names)}")
         left = head
-        for batch in table.iter_batches(batch_size=4096, columns=list(columns)):
+        read = [*columns, *(column for column in also if column in names)]
+        for batch in table.iter_batches(batch_size=4096, columns=read):
             part = batch.to_pylist()
             yield from part if left is None else part[:left]
             if left is not None and (left := left - len(part)) <= 0:

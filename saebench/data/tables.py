@@ -78,7 +78,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix not in (".json", ".jsonl"):
         raise UserError(f"Cannot read {str(path)!r} as a table: use {', '.join(TABLES)}.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         rows = json.loads(text) if path.suffix == ".json" else list(_lines(text, path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{str(path)!r} is not {path.suffix[1:].upper()}: {error}.") from error
@@ -88,7 +88,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _lines(text: str, path: Path) -> Iterator[Any]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a JSON string may hold what splitlines parts
         if line.strip():
             try:
                 yield json.loads(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,6 @@ WEB_TEXT = "hf:Skylion007/openwebtext"
 SYNTHETIC = "synthetic"
 """The draws of a known dictionary, the only text of a model that is one."""
 _INSTEAD = "pass a local file: --data text=my.jsonl."
-READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,18 @@ def read_texts(source: Any, spec: TextSpec, *, offline: bool = False) -> Iterato
         UserError: Source not found, unreadable, without the asked column, or of a kind that is not known.
     """
     if not isinstance(source, (str, Path)):
-        return _from_memory(source)
+        return from_memory(source)
     name = str(source)
     if name == "world" or name.startswith("world:"):
         return _from_world(name, spec)
     if name.startswith("hf:"):
         return _from_hub(name[3:], spec, offline)
-    return _from_disk(Path(name), spec)
+    from saebench.data.text_files import from_disk
+
+    return from_disk(Path(name), spec)
 
 
-def _from_memory(source: Any) -> Iterator[Text]:
+def from_memory(source: Any) -> Iterator[Text]:
     if hasattr(source, "shape"):
         if len(source.shape) != 2:
             raise UserError(f"Token ids must have shape [rows, context], not {list(source.shape)}.")
@@ -102,67 +102,25 @@ def _from_world(name: str, spec: TextSpec) -> Iterator[Text]:
         yield Text(text=document.text, labels={"domain": document.kind}, token_labels=document.token_labels)
 
 
-def _from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, siblings) if siblings else f"The folder {str(path.parent)!r} does not exist."
-        raise UserError(f"No data at {str(path)!r}. {hint}")
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix in READABLE)
-        if not files:
-            raise UserError(f"The folder {str(path)!r} holds no readable data: put {', '.join(READABLE)} files there.")
-        return (text for file in files for text in _from_file(file, spec))
-    if path.suffix in (".npy", ".safetensors"):
-        return _from_memory(_token_array(path))
-    return _from_file(path, spec)
+def document(row: Any, column: str, where: str) -> Text:
+    """The document of a row: a string, or a mapping whose other columns become labels; one without text is empty.
 
-
-def _token_array(path: Path) -> Any:
-    if path.suffix == ".npy":
-        import numpy as np
-
-        return np.load(path, allow_pickle=False)
-    from safetensors.numpy import load_file
-
-    arrays = load_file(path)
-    return arrays.get("tokens", next(iter(arrays.values())))
-
-
-def _from_file(file: Path, spec: TextSpec) -> Iterator[Text]:
-    if file.suffix == ".txt":
-        blocks = file.read_text(encoding="utf-8").split("\n\n")
-        return (Text(text=block.strip()) for block in blocks if block.strip())
-    if file.suffix in (".jsonl", ".json"):
-        return (_row(row, spec.column, str(file)) for row in _json_rows(file))
-    if file.suffix in (".csv", ".parquet"):
-        import pandas as pd
-
-        frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
-        return (_row(row, spec.column, str(file)) for row in frame.to_dict("records"))
-    raise UserError(f"Cannot read {str(file)!r}: use {', '.join(READABLE)}, or .npy and .safetensors token ids.")
-
-
-def _json_rows(file: Path) -> Iterator[Any]:
-    with file.open(encoding="utf-8") as lines:
-        if file.suffix == ".json":
-            yield from json.load(lines)
-            return
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"Line {number} of {str(file)!r} is not JSON: {error.msg}.") from error
-
-
-def _row(row: Any, column: str, where: str) -> Text:
+    Raises:
+        UserError: No such column, or something other than text in it.
+    """
     if isinstance(row, str):
         return Text(text=row)
     if not isinstance(row, Mapping) or column not in row:
         keys = list(row) if isinstance(row, Mapping) else []
         raise UserError(f"{where!r} has no column {column!r}. {nearest(column, keys)}")
+    said = row[column]
+    if isinstance(said, float) and said != said or said is None:
+        said = ""
+    if not isinstance(said, str):
+        kind = type(said).__name__
+        raise UserError(f"{where!r} holds a {kind} in column {column!r}, where text belongs: {str(said)[:60]!r}.")
     labels = {k: str(v) for k, v in row.items() if k != column and isinstance(v, (str, int, bool))}
-    return Text(text=str(row[column]), labels=labels)
+    return Text(text=said, labels=labels)
 
 
 def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
@@ -175,7 +133,7 @@ def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
     try:
         rows = datasets.load_dataset(repo, spec.config, split=spec.split, revision=revision or None, streaming=True)
         for row in rows:
-            yield _row(row, spec.column, f"hf:{name}")
+            yield document(row, spec.column, f"hf:{name}")
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"Data 'hf:{name}' cannot be read from the hub: {reason}. Without it, {_INSTEAD}") from error
@@ -193,4 +151,4 @@ def _from_cache(name: str, spec: TextSpec) -> Iterator[Text]:
         )
     for file in files:
         for row in rows(file, (spec.column,)):
-            yield _row(row, spec.column, f"hf:{name}")
+            yield document(row, spec.column, f"hf:{name}")

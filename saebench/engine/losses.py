@@ -95,7 +95,7 @@ class CleanPredictions:
         return iter(self._kept) if self._kept is not None else self._computed()
 
     def _computed(self) -> Iterator[_Chunk]:
-        for start in range(0, len(self._hidden), self._step):
+        for start in range(0, max(len(self._hidden), 1), self._step):  # one empty chunk where nothing is predicted
             part = slice(start, start + self._step)
             log_p = _log_probabilities(self._model, self._hidden[part])
             yield _Chunk(part, log_p, log_p.exp(), log_p.argmax(-1), bool(torch.isneginf(log_p).any()))

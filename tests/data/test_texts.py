@@ -161,3 +161,67 @@ def test_a_model_without_a_tokenizer_takes_ids_only(llama: nn.Module) -> None:
     assert build_corpus("text", torch.tensor([[1, 5, 6]]), _spec(), model).content == 2
     with pytest.raises(sb.UserError, match="tokenizer"):
         build_corpus("text", ["w3"], _spec(), model)
+
+
+def test_the_row_that_meets_the_budget_is_the_last(model: Any) -> None:
+    long = Text(text=" ".join(WORDS * 3), token_labels={"word": WORDS * 3})
+    corpus = build_corpus("text", [long], _spec(tokens=12, context=6), model)
+    assert (corpus.rows, corpus.content) == (3, 15)
+    assert corpus.marks is not None
+    assert len(corpus.marks.ids) == len(corpus.tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bom.jsonl", b'\xef\xbb\xbf{"text": "w3 w4"}\r\n{"text": "w5"}\r\n'),
+        ("bom.txt", b"\xef\xbb\xbfw3 w4\r\n\r\nw5\r\n"),
+        ("bom.csv", b"\xef\xbb\xbftext\r\nw3 w4\r\nw5\r\n"),
+        ("lines.json", b'{"text": "w3 w4"}\n{"text": "w5"}\n'),
+        ("separator.jsonl", '{"text": "w3\u2028w4"}\n{"text": "w5"}\n'.encode()),
+    ],
+)
+def test_marks_and_ends_of_lines_are_no_text(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert [text.text.split() for text in read_texts(tmp_path / name, _spec())] == [["w3", "w4"], ["w5"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("latin.txt", "caf\u00e9".encode("latin-1"), "not UTF-8"),
+        ("latin.jsonl", '{"text": "caf\u00e9"}'.encode("latin-1"), "not UTF-8"),
+        ("wide.txt", "w3 w4".encode("utf-16"), "not UTF-8"),
+        ("cut.json", b'[{"text": "w3"}, {"te', "not JSON"),
+        ("parts.jsonl", b'{"text": ["w3", "w4"]}', "holds a list"),
+        ("number.jsonl", b'{"text": 3.5}', "holds a float"),
+        ("empty.csv", b"", "holds no row"),
+        ("damaged.parquet", b"PAR1", "cannot be read"),
+        ("damaged.npy", b"not numbers", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(sb.UserError, match=said):
+        list(read_texts(tmp_path / name, _spec()))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_a_row_without_text_is_empty_and_none_is_a_word(form: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"text": ["w3", None, "None"]})
+    path = tmp_path / f"texts.{form}"
+    {"jsonl": lambda: frame.to_json(path, orient="records", lines=True), "csv": lambda: frame.to_csv(path, index=False),
+     "parquet": lambda: frame.to_parquet(path)}[form]()  # fmt: skip
+    assert [text.text for text in read_texts(path, _spec())] == ["w3", "", "None"]
+
+
+def test_of_a_folder_with_splits_one_is_read_and_what_describes_it_is_not(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}-0.jsonl").write_text(json.dumps({"text": split}))
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"text": "about it"}))
+    assert [text.text for text in read_texts(tmp_path, _spec())] == ["train"]
+    assert [text.text for text in read_texts(tmp_path, _spec(split="test"))] == ["test"]
+    with pytest.raises(sb.UserError, match="no split 'dev'"):
+        read_texts(tmp_path, _spec(split="dev"))

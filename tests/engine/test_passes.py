@@ -78,6 +78,15 @@ def test_each_token_is_encoded_once_and_no_padding_ever(llama: nn.Module) -> Non
     assert counted.calls == 1
 
 
+def test_texts_of_one_token_predict_nothing_and_stop_nothing(llama: nn.Module) -> None:
+    from saebench.data.texts import Text
+
+    texts = [Text(ids=(1, 3 + i)) for i in range(12)]
+    found = {row.metric: row for row in sb.evaluate(_named(1), QUICK, model=llama, data={"text": texts}).rows}
+    assert found["explained_variance"].value is not None
+    assert (found["loss_recovered"].value, found["loss_recovered"].status) == (None, "ok")
+
+
 def test_out_of_memory_halves_the_batch_and_moves_nothing(llama: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = token_rows(20, 9)
     whole = sb.evaluate(_named(1), QUICK, model=llama, data={"text": rows}).rows
