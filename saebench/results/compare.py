@@ -12,6 +12,7 @@ from saebench.results.collection import Results
 from saebench.results.comparison import Baseline, Comparison, Line
 from saebench.results.contrast import Contrast, contrast_cells
 from saebench.results.gate import Gate, GateEntry, entry_for, load_gate
+from saebench.results.over_seeds import by_seed, joined
 from saebench.results.pairing import Cell, Match, match_cells, pair_saes
 from saebench.results.row import Row
 from saebench.results.verdicts import hold, judge
@@ -30,6 +31,8 @@ def compare(
     seed: int = 0,
 ) -> Comparison:
     """Compare B with A, metric by metric, on the same units (`verdicts` says how it is judged).
+
+    Rows of one metric with several scoring seeds are one line of means over the seeds that both sides hold.
 
     Args:
         a: The reference: results, a run folder, or a `.jsonl` file.
@@ -52,8 +55,9 @@ def compare(
     lines: list[Line] = []
     for name_a, name_b in pairs.pairs:
         matches = match_cells([r for r in first if r.sae == name_a], [r for r in second if r.sae == name_b])
-        for match in matches:
-            lines += _lines(match, name_a, name_b, entries, seed)
+        for group in by_seed(matches):
+            parts = [_lines(match, name_a, name_b, entries, seed) for match in group]
+            lines += joined(parts, [match.a[0].seed for match in group]) if len(group) > 1 else parts[0]
         lines += _absent(entries or (), lines, name_a, name_b)
     lines = hold(judge(lines), entries)
     used = [row for row in first if row.sae in {name for name, _ in pairs.pairs}]

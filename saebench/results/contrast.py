@@ -66,7 +66,7 @@ class Contrast(NamedTuple):
         difference: b - a, or None where nothing says how sure it is.
         harm: The change in the bad direction (distance to one for "one", b - a for "none").
         method: "paired", "independent" (latents), "unpaired" (no sums stored), "exact" (no sampling
-            noise), "refused" (other units) or "".
+            noise), "seeds" (none but that of scoring seeds), "refused" (other units) or "".
         note: What a reader should know of it.
     """
 

@@ -15,6 +15,8 @@ from saebench.errors import UserError
 from saebench.results import Comparison, Results, compare
 from saebench.results.comment import MARKER
 from saebench.results.comment import markdown as comment
+from saebench.results.contrast import Normal
+from saebench.results.over_seeds import OverSeeds
 
 UNITS = 64
 
@@ -109,6 +111,66 @@ def test_slices_are_compared_one_by_one(make: Any, rng: np.random.Generator) -> 
     b = make.rows("mean", make.sums(y), slices=("k=1", "k=2"))
     found = verdicts(compare(Results(a), Results(reversed(b))))
     assert found == {"mean[k=1]": "better", "mean[k=2]": "equal"}
+
+
+# -- several scoring seeds ------------------------------------------------------------------------
+
+
+def seeded(make: Any, by_seed: dict[int, np.ndarray], **facts: Any) -> Results:
+    """Results of one SAE scored with several seeds."""
+    return Results(row for seed, x in by_seed.items() for row in make.rows("mean", make.sums(x), seed=seed, **facts))
+
+
+def test_seeds_are_one_line_of_means_still_paired(make: Any, rng: np.random.Generator) -> None:
+    base = rng.normal(0, 5, UNITS)
+    a = {seed: base + rng.normal(0, 0.01, UNITS) for seed in range(3)}
+    b = {seed: base + 0.1 + 0.01 * seed + rng.normal(0, 0.01, UNITS) for seed in range(3)}
+    (line,) = compare(seeded(make, a), seeded(make, b, sae="b")).lines
+    record = line.record()
+    assert record["a"] == pytest.approx(np.mean([x.mean() for x in a.values()]))
+    assert record["difference"] == pytest.approx(np.mean([b[s].mean() - a[s].mean() for s in range(3)]))
+    assert record["verdict"] == "better" and record["method"] == "paired"
+    assert "means over 3 seeds (0, 1, 2)" in record["reason"]
+    means = [b[s].mean() - a[s].mean() for s in range(3)]
+    assert np.std(means, ddof=1) / 3**0.5 < record["stderr"] < 0.02, "not the error of single units, which is 0.6"
+
+
+def test_a_difference_no_larger_than_the_spread_of_seeds_cannot_be_told(make: Any, rng: np.random.Generator) -> None:
+    x = rng.normal(size=UNITS)
+    a = dict.fromkeys(range(3), x)
+    b = {0: x + 0.3, 1: x - 0.2, 2: x + 0.1}
+    (line,) = compare(seeded(make, a), seeded(make, b, sae="b")).lines
+    assert line.verdict == "cannot tell"
+    assert compare(seeded(make, {0: a[0]}), seeded(make, {0: b[0]}, sae="b")).lines[0].verdict == "better"
+
+
+def test_a_seed_that_one_side_lacks_is_named(make: Any, rng: np.random.Generator) -> None:
+    x = rng.normal(size=UNITS)
+    a, b = seeded(make, dict.fromkeys(range(3), x)), seeded(make, dict.fromkeys(range(2), x), sae="b")
+    assert sorted(line.verdict for line in compare(a, b).lines) == ["equal", "missing"]
+    lost = [
+        dataclasses.replace(row, status="error", reason="lost", value=None) for row in seeded(make, {2: x}, sae="b")
+    ]
+    broken = [*b, *lost]
+    (line,) = compare(a, Results(broken)).lines
+    assert line.verdict == "missing" and line.reason == "seed 2: error in B: lost"
+
+
+def test_metrics_without_randomness_stay_exact_over_seeds(make: Any) -> None:
+    a, b = ([row for seed in (0, 1) for row in make.rows("shape", make.sums([x]), seed=seed)] for x in (0.5, 0.4))
+    (line,) = compare(Results(a), Results(b)).lines
+    assert (line.verdict, line.method, line.record()["stderr"]) == ("better", "exact", None)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 5.0])
+def test_intervals_over_seeds_cover(spread: float, rng: np.random.Generator) -> None:
+    """Units give all seeds one error, and each seed gives its own."""
+    covered = 0
+    for _ in range(2000):
+        values = rng.normal() + spread * rng.normal(size=3)
+        low, high = OverSeeds.of([Normal(float(v), 1.0) for v in values]).interval()
+        covered += low < 0 < high
+    assert 0.93 < covered / 2000 < 0.99
 
 
 # -- rows that are not there, or not alike --------------------------------------------------------
