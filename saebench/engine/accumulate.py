@@ -55,7 +55,10 @@ class Tally:
 def add_fields(totals: Fields, delta: Fields) -> None:
     """Add fields of equal shape, in place."""
     for name, value in delta.items():
-        totals[name] = totals[name] + value if name in totals else value
+        if name in totals:
+            totals[name] += value
+        else:
+            totals[name] = value
 
 
 def reduced(
@@ -135,7 +138,7 @@ def as_they_are(sums: Sums) -> Fields:
     units = max((len(value) for value in tensors.values()), default=1)
     shape = (units, len(sums.slices)) if sums.slices else (units,)
     return {
-        name: tensors[name].detach().double().cpu().numpy() if name in tensors else np.full(shape, float(value))
+        name: np.array(tensors[name].detach().double().cpu()) if name in tensors else np.full(shape, float(value))
         for name, value in sums.fields.items()
     }
 

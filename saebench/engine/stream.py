@@ -177,8 +177,8 @@ class Pass:
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 continue
-            for add in additions:
-                add()
+            while additions:  # each is let go when it is added
+                additions.pop(0)()
             return end
 
     def _prefix(self, start: int, end: int) -> Prefix:
