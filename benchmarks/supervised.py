@@ -11,15 +11,15 @@ the SAEs are there before the clock runs. How to make the environment stands in 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,8 @@ import numpy as np
 import supervised_data as made
 import torch
 from reference import token_rows
-from supervised_child import FAMILIES, FULL, SAE, SET_UP, Clock, Report, Task
+from supervised_child import FAMILIES, LEAKY, MIN_GROUPS, SAE, SET_UP, Clock, Report, Task
+from supervised_page import FEW, K_SPARSE, PRESET, TOGETHER, page
 
 import saebench as sb
 from saebench.data.corpus import item_corpus, tokenised, truncated
@@ -44,6 +45,7 @@ from saebench.engine import execute
 from saebench.engine.batches import Batcher
 from saebench.engine.plan import make_plan
 from saebench.engine.stream import Pass
+from saebench.metric import Metric
 from saebench.progress import Progress
 from saebench.registry import get
 from saebench.registry import metrics as registered
@@ -59,13 +61,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "absorption": ("mean_absorption_fraction", "full_absorption_rate", "num_split_features"),
 }
 LABELLED = ("sparse_probing", "tpp", "scr")
-TOGETHER = "probing, TPP and SCR together"
-FEW = "k-sparse probing, TPP and SCR together"
-K_SPARSE = "k-sparse probing alone"
-WHOLE = (TOGETHER, FEW)
-TARGETS = {"sparse_probing": 5.0, "tpp": 50.0, "scr": 50.0, "absorption": 20.0}
-SET_UP_TARGET = 2.0
 WARM_UP_TEXTS = 40
+CHILD = str(Path(__file__).with_name("supervised_child.py"))
 WIDTHS, SCALES = (1024, 16384), (1, 4)
 """Latents, and multiples of the texts, of the four runs whose peak memory is taken."""
 
@@ -81,9 +78,10 @@ def main() -> None:
         return
     with TemporaryDirectory() as temporary:
         folder = Path(options.keep or temporary).resolve()
-        theirs, ours = _rounds(options, folder)
+        task, theirs, ours = _rounds(options, folder)
         wide = _wide(options, folder)
-    text = "\n".join(_page(options, theirs, ours, wide)) + "\n"
+        unpadded = _unpadded(options, task, folder)
+    text = "\n".join(page(options, theirs, ours, wide, unpadded)) + "\n"
     sys.stdout.write(text)
     if options.out:
         Path(options.out).write_text(text, encoding="utf-8")
@@ -103,6 +101,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--no-memory", action="store_true", help="leave the four runs for peak memory out")
+    parser.add_argument(
+        "--explain", action="store_true", help="the reference's TPP and SCR once more, without its leak"
+    )
     parser.add_argument("--keep", help="folder for the data and the reports; what is there already is not run again")
     parser.add_argument("--out")
     parser.add_argument("--ours", help=argparse.SUPPRESS)
@@ -120,8 +121,8 @@ def _options() -> argparse.Namespace:
 # the rounds
 
 
-def _rounds(options: argparse.Namespace, folder: Path) -> tuple[list[Report], list[Report]]:
-    """The reports of the reference's processes and of ours, one of each a round."""
+def _rounds(options: argparse.Namespace, folder: Path) -> tuple[Task, list[Report], list[Report]]:
+    """The task, and the reports of the reference's processes and of ours, one of each a round."""
     for name, texts, pairs in (("data", options.texts, options.pairs), ("warm-up", WARM_UP_TEXTS, 1)):
         if not (folder / name).exists():
             made.write(folder / name, texts, pairs)
@@ -137,18 +138,30 @@ def _rounds(options: argparse.Namespace, folder: Path) -> tuple[list[Report], li
     )
     task.write(folder / "task.json")
     theirs, ours = [], []
-    child = str(Path(__file__).with_name("supervised_child.py"))
     for number in range(options.rounds):
         sides = [("ours", ours, [sys.executable, __file__, "--ours"])]
-        sides += [] if options.alone else [("theirs", theirs, [options.reference_python, child])]
+        sides += [] if options.alone else [("theirs", theirs, [options.reference_python, CHILD])]
         for side, reports, command in sides:
-            kept = folder / f"{side}-{number}.json"
-            if not kept.exists():
-                line = _in_process([*command, str(folder / "task.json")], options.threads, folder)
-                kept.write_text(line, encoding="utf-8")
-            reports.append(Report(**json.loads(kept.read_text(encoding="utf-8"))))
+            reports.append(_reported(command, folder / f"{side}-{number}.json", folder / "task.json", options.threads))
             sys.stderr.write(f"round {number + 1}: {reports[-1].cpu}\n")
-    return theirs, ours
+    return task, theirs, ours
+
+
+def _reported(command: Sequence[str], kept: Path, task: Path, threads: int) -> Report:
+    """The report of a process that does a task, or the one that is kept of it."""
+    if not kept.exists():
+        kept.write_text(_in_process([*command, str(task)], threads, task.parent), encoding="utf-8")
+    return Report(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def _unpadded(options: argparse.Namespace, task: Task, folder: Path) -> Report | None:
+    """The reference's TPP and SCR without ablating in padding, which nobody times."""
+    families = [family for family in task.families if family in LEAKY]
+    if not families or options.alone or not options.explain:
+        return None
+    file = folder / "task-unpadded.json"
+    dataclasses.replace(task, families=families, unpadded=True).write(file)
+    return _reported([options.reference_python, CHILD], folder / "theirs-unpadded.json", file, options.threads)
 
 
 def _in_process(command: Sequence[str], threads: int, folder: Path) -> str:
@@ -179,6 +192,7 @@ def _ours(task: Task) -> None:
         if family in LABELLED:
             _timed(model, saes, warm, METRICS[family])
         report.take(family, *_timed(model, saes, Path(task.data), METRICS[family]))
+        report.values[family] |= _by_protocol(model, saes[0], Path(task.data), METRICS[family])
     labelled = [family for family in families if family in LABELLED]
     if labelled:
         metrics = [name for family in labelled for name in METRICS[family]]
@@ -188,6 +202,19 @@ def _ours(task: Task) -> None:
         report.take(K_SPARSE, *_timed(model, saes, Path(task.data), METRICS["sparse_probing"][:1]))
         report.counts = _floor(model, saes[0], _labelled(Path(task.data), model, metrics))
     report.write()
+
+
+def _by_protocol(model: Any, sae: Any, data: Path, metrics: Sequence[str]) -> dict[str, float]:
+    """Values of the metrics that have a variant by the reference's protocol, which nobody times."""
+    found: dict[str, float] = {}
+    for name in metrics:
+        if name in PRESET:
+            preset = get(PRESET[name])
+            few = {"min_groups": MIN_GROUPS} if "min_groups" in preset.settings else {}
+            found |= _values(
+                _scored(model, [sae], _read(data, model, metrics), [preset.with_settings(**few)]), sae.name
+            )
+    return found
 
 
 def _timed(model: Any, saes: Sequence[Any], data: Path, metrics: Sequence[str]) -> tuple[Clock, dict[str, float]]:
@@ -251,7 +278,10 @@ def _read(folder: Path, model: Any, metrics: Sequence[str]) -> Dataset:
 
 
 def _rows(model: Any, saes: Sequence[Any], data: Dataset, metrics: Sequence[str]) -> list[Any]:
-    wanted = [get(name) for name in metrics]
+    return _scored(model, saes, data, [get(name) for name in metrics])
+
+
+def _scored(model: Any, saes: Sequence[Any], data: Dataset, wanted: Sequence[Metric]) -> list[Any]:
     plan = make_plan(model, Suite(name="benchmark", metric=[]), wanted, saes, {data.name: data}, {}, seed=0)
     rows = [row for part in execute.run(plan, partial=None, progress=Progress()) for row in part]
     broken = [f"{row.metric}: {row.reason}" for row in rows if row.status == "error"]
@@ -367,130 +397,6 @@ def _random(like: Any, width: int, seed: int) -> TopK:
 
 def _there(metric: str) -> bool:
     return metric in registered()
-
-
-# the tables
-
-
-def _page(
-    options: argparse.Namespace,
-    theirs: list[Report],
-    ours: list[Report],
-    wide: Mapping[tuple[int, int], Mapping[str, float]],
-) -> Iterator[str]:
-    yield "# Supervised metrics against the reference suite"
-    yield ""
-    yield (
-        f"{options.texts} texts of a class to fit on and {options.texts // 4} to score on (the reference's own sizes: "
-        f"2,000 and 500), {sum(len(plan.classes) for plan in made.TASKS.values())} classes in {len(made.TASKS)} tasks; "
-        f"TPP on two of them; SCR on {2 * options.pairs} pairs; all words of the world for absorption. float32, "
-        f"{options.threads} thread(s), CPU ({platform.machine()}, {os.cpu_count()} cores); {options.rounds} round(s), "
-        f"each a process for each side; CPU seconds. SAE: `{Path(options.sae[0]).name}`. Written by "
-        "`benchmarks/supervised.py`; what each side computes is in `benchmarks/README.md`."
-    )
-    yield ""
-    yield f"Reference: {_versions(theirs[0]) if theirs else 'not run'}. Ours: {_versions(ours[0])}."
-    yield from ["", "## One SAE after its set-up, and the set-up", ""]
-    yield from _speed(theirs, ours) if theirs else _seconds_alone(ours)
-    yield from _without_full(theirs, ours) if theirs else ()
-    yield from ["", "## Against our own floor", "", *_floors(ours, wide)]
-    if wide:
-        yield from ["", "## Memory", "", *_memory(wide)]
-    yield from ["", "## Values, side by side", "", *_beside(theirs[0], ours[0])] if theirs else ()
-
-
-def _versions(report: Report) -> str:
-    return ", ".join(f"{name} {version}" for name, version in report.versions.items())
-
-
-def _speed(theirs: list[Report], ours: list[Report]) -> Iterator[str]:
-    yield "| family | part | reference, s | ours, s | ratio of CPU s (all rounds) | ratio of wall s | target |"
-    yield "|---|---|---|---|---|---|---|"
-    for family in theirs[0].cpu:
-        if family not in ours[0].cpu:
-            for part, seconds in theirs[0].cpu[family].items():
-                yield f"| {family} | {part} | {seconds:.2f} | not there yet | | | |"
-            continue
-        for part, target in ((SAE, TARGETS[family]), (SET_UP, SET_UP_TARGET)):
-            cpu = [(a.cpu[family][part], b.cpu[family][part]) for a, b in zip(theirs, ours, strict=True)]
-            wall = [a.wall[family][part] / b.wall[family][part] for a, b in zip(theirs, ours, strict=True)]
-            ratios = [a / b for a, b in cpu]
-            middle = [statistics.median(side) for side in zip(*cpu, strict=True)]
-            spread = ", ".join(f"{ratio:.1f}" for ratio in ratios)
-            yield (
-                f"| {family} | {part} | {middle[0]:.2f} | {middle[1]:.3f} | **{statistics.median(ratios):.1f}** "
-                f"({spread}) | {statistics.median(wall):.1f} | {target:g} |"
-            )
-
-
-def _seconds_alone(ours: list[Report]) -> Iterator[str]:
-    """Our half without another to compare it with."""
-    yield "| metrics | set-up, CPU s | one SAE, CPU s |"
-    yield "|---|---|---|"
-    for name in ours[0].cpu:
-        set_up, own = (statistics.median(report.cpu[name][part] for report in ours) for part in (SET_UP, SAE))
-        yield f"| {name} | {set_up:.2f} | {own:.3f} |"
-
-
-def _without_full(theirs: list[Report], ours: list[Report]) -> Iterator[str]:
-    """Sparse probing without the probe on all latents, which is most of it on both sides."""
-    if all(FULL in report.counts for report in theirs) and K_SPARSE in ours[0].cpu:
-        other = [a.cpu["sparse_probing"][SAE] - a.counts[FULL] for a in theirs]
-        own = [report.cpu[K_SPARSE][SAE] for report in ours]
-        ratio = statistics.median(a / b for a, b in zip(other, own, strict=True))
-        yield ""
-        yield (
-            f"Without the probe on all latents: reference {statistics.median(other):.2f} s, ours "
-            f"{statistics.median(own):.2f} s, ratio **{ratio:.1f}**."
-        )
-
-
-def _floors(ours: list[Report], wide: Mapping[tuple[int, int], Mapping[str, float]]) -> Iterator[str]:
-    """Share of the encode in a SAE's own seconds."""
-    yield "| SAE, metrics | texts, tokens | encode, s | product, s | SAE's own seconds | encode's share | target |"
-    yield "|---|---|---|---|---|---|---|"
-    middle = ours[0]
-    cases = [("the SAE above", middle.counts, middle.cpu[name][SAE], name) for name in WHOLE if name in middle.cpu]
-    cases += [("random", counts, counts["sae"], FEW) for counts in wide.values() if "sae" in counts]
-    for name, counts, sae, what in cases:
-        yield (
-            f"| {name}, {counts['d_sae']:,.0f} latents; {what} | {counts['texts']:,.0f}, {counts['tokens']:,.0f} | "
-            f"{counts['encode']:.2f} | {counts['product']:.2f} | {sae:.2f} | **{counts['encode'] / sae:.0%}** | 50% |"
-        )
-    yield ""
-    yield f"{middle.counts['texts']:,.0f} distinct texts; the tasks show them {middle.counts['shown']:,.0f} times."
-
-
-def _memory(wide: Mapping[tuple[int, int], Mapping[str, float]]) -> Iterator[str]:
-    yield "| latents | texts | peak MiB of the process | a dense table [texts, latents] would be, MiB |"
-    yield "|---|---|---|---|"
-    for (width, _), found in wide.items():
-        dense = found["texts"] * width * 4 / 2**20
-        yield f"| {width:,} | {found['texts']:,.0f} | {found['peak']:,.0f} | {dense:,.0f} |"
-
-
-SAME: dict[str, str] = {
-    "llm_test_accuracy": "residual_probing[full]",
-    **{f"llm_top_{k}_test_accuracy": f"residual_probing[k={k}]" for k in (1, 2, 5)},
-    "sae_test_accuracy": "full_code_probing[full]",
-    **{f"sae_top_{k}_test_accuracy": f"sparse_probing@saebench[k={k}]" for k in (1, 2, 5)},
-    **{f"tpp_threshold_{n}_total_metric": f"tpp[n={n}]" for n in (2, 5, 10, 20, 50, 100, 500)},
-    **{f"scr_metric_threshold_{n}": f"scr[n={n}]" for n in (2, 5, 10, 20, 50, 100, 500)},
-    "mean_absorption_fraction_score": "mean_absorption_fraction[first_letter]",
-    "mean_full_absorption_score": "full_absorption_rate[first_letter]",
-    "mean_num_split_features": "num_split_features[first_letter]",
-}
-"""The reference's name and ours."""
-
-
-def _beside(theirs: Report, ours: Report) -> Iterator[str]:
-    yield "| family | reference | its value | ours | our value |"
-    yield "|---|---|---|---|---|"
-    for family, values in theirs.values.items():
-        for name, other in SAME.items():
-            if name in values:
-                own = ours.values.get(family, {}).get(other)
-                yield f"| {family} | {name} | {values[name]:.4f} | {other} | {'-' if own is None else f'{own:.4f}'} |"
 
 
 if __name__ == "__main__":

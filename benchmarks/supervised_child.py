@@ -26,12 +26,16 @@ from typing import Any
 import reference_child as core
 
 FAMILIES = ("sparse_probing", "tpp", "scr", "absorption")
+LEAKY = ("tpp", "scr")
+"""Families in which the suite ablates latents at padded positions too."""
+MIN_GROUPS = 2
+"""Letters that must be told for an absorption score; the small model knows fewer than the 20 that the suite wants."""
 SET_UP, SAE = "set-up", "SAE"
 FULL = "full probe"
 """CPU seconds of the probes on all latents, a part of the SAE's."""
 SEPARATOR = " . "
-TEMPLATE, POSITION = "{word} has the first letter :", -6
-"""How the world's documents speak of first letters, and where the word stands in it."""
+TEMPLATE, POSITION = "{word} has the first letter :", -5
+"""How the world's documents speak of first letters, and where its model gathers a word: at the one behind it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Task:
         warm_up: Folder of the same shape with a few texts.
         families: Which to run.
         llm_batch: Rows in a batch of the reference's model.
+        unpadded: Whether the suite is kept from ablating at padded positions, to see what that changes.
     """
 
     model: str
@@ -54,6 +59,7 @@ class Task:
     threads: int
     families: list[str]
     llm_batch: int
+    unpadded: bool = False
 
     @classmethod
     def read(cls, file: str) -> Task:
@@ -145,6 +151,8 @@ def main() -> None:
         core._model(core.Task(task.model, {}, tokens, "", 4, task.threads, [core.Job("", [], 4)], False))
         name, folder = next(iter(task.saes.items()))
         sae = Lens.load_from_disk(folder, device="cpu")
+        if task.unpadded:
+            _leave_padding_alone()
         for family in task.families:
             if family != "absorption":
                 _family(family, Path(task.warm_up), task, name, sae)
@@ -153,6 +161,30 @@ def main() -> None:
             report.counts |= {FULL: values[FULL]} if FULL in values else {}
             sys.stderr.write(f"{family}: {clock.cpu}\n")
     report.write()
+
+
+class _AtTokens:
+    """A SAE that fires at no padded position; those are the ones whose activation is zero.
+
+    Args:
+        sae: The SAE.
+    """
+
+    def __init__(self, sae: Any) -> None:
+        self.decode = sae.decode
+        self._encode = sae.encode
+
+    def encode(self, x: Any) -> Any:
+        """Codes, zero where the activation is."""
+        return self._encode(x) * (x.sum(-1, keepdim=True) != 0)
+
+
+def _leave_padding_alone() -> None:
+    """Let the suite's ablation touch real tokens only."""
+    from sae_bench.evals.scr_and_tpp import main
+
+    ablated = main.ablated_precomputed_activations
+    main.ablated_precomputed_activations = lambda acts, sae, *more: ablated(acts, _AtTokens(sae), *more)
 
 
 def _family(family: str, data: Path, task: Task, name: str, sae: Any) -> tuple[Clock, dict[str, float]]:
@@ -339,7 +371,7 @@ def _absorption(
         model_name="saebench-world",
         prompt_template=TEMPLATE,
         prompt_token_pos=POSITION,
-        min_feats_for_eval=2,  # the small model knows fewer letters than the 20 that the suite asks for
+        min_feats_for_eval=MIN_GROUPS,
     )
     here = Path.cwd()
     (folder / "out").mkdir()
