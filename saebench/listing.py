@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 from saebench import registry
@@ -31,7 +31,7 @@ def shown(name: str, *, hook: str | None = None, model: str | None = None, text:
         return _metric(metrics[name])
     if name in suite_files() or name.endswith((".yaml", ".yml")):
         return _suite(load_suite(name))
-    if ":" in name or Path(name).exists():
+    if ":" in name or "/" in name or os.path.lexists(name):
         from saebench.saes import load_sae
         from saebench.showing import sae_text
 

@@ -11,9 +11,9 @@ from saebench.errors import UserError
 
 
 def single(tensor: Tensor) -> Tensor:
-    """A detached tensor in single precision at least."""
+    """A detached tensor, in single precision at least where it holds fractions."""
     tensor = tensor.detach()
-    return tensor.float() if tensor.element_size() < 4 else tensor
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
 
 
 def renamed(
@@ -47,13 +47,29 @@ def renamed(
             "that are known. Describe it in a saebench.yaml beside it, or register a loader (docs/formats.md)."
         )
     order = sorted(names, key=lambda ours: ours != "W_dec")  # what may be copied comes first, while there is room
-    return {ours: _turned(single(tensors[names[ours]]), ours, turn=ours in transposed) for ours in order}
+    return {ours: _taken(tensors[names[ours]], ours, where, turn=ours in transposed) for ours in order}
 
 
-def _turned(tensor: Tensor, ours: str, *, turn: bool) -> Tensor:
-    """A matrix the way round that a coder has it; only rows of a decoder, which are gathered, must lie together."""
+def _taken(tensor: Tensor, ours: str, where: str, *, turn: bool) -> Tensor:
+    """A tensor the way round that a coder has it; only rows of a decoder, which are gathered, must lie together."""
+    check_fractions(ours, tensor, where)
+    tensor = single(tensor)
     tensor = tensor.T if turn and tensor.ndim == 2 else tensor
     return tensor if ours == "W_enc" else tensor.contiguous()
+
+
+def check_fractions(name: str, tensor: Tensor, where: str) -> None:
+    """Refuse whole numbers where weights belong.
+
+    Raises:
+        UserError: Names the tensor and its precision.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{where}: {name!r} holds {kind} numbers, and a quantised SAE cannot be read without its scales. "
+            "Save it in float32, bfloat16 or float16."
+        )
 
 
 def check_sizes(declared: Mapping[str, Any], found: Mapping[str, int], where: str) -> None:
@@ -69,8 +85,34 @@ def check_sizes(declared: Mapping[str, Any], found: Mapping[str, int], where: st
     """
     for key, size in found.items():
         told = declared.get(key)
-        if told is not None and int(told) != size:
-            raise UserError(f"{where}: the configuration says {key} is {told}, but its tensors have {size}.")
+        if told is not None and told != size and str(told) != str(size):
+            raise UserError(f"{where}: the configuration says {key} is {told!r}, but its tensors have {size}.")
+
+
+def section(config: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """The object under a key of a configuration, empty where it says nothing.
+
+    Raises:
+        UserError: Something else is there.
+    """
+    found = config.get(key)
+    if found is not None and not isinstance(found, dict):
+        raise UserError(f"{where}: {key} in its configuration must be an object, found {found!r}.")
+    return found or {}
+
+
+def number(config: Mapping[str, Any], key: str, where: str) -> float | None:
+    """The finite number under a key of a configuration, None where it says nothing.
+
+    Raises:
+        UserError: Something else is there.
+    """
+    found = config.get(key)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not -1e30 < found < 1e30:
+        raise UserError(f"{where}: {key} in its configuration must be a number, found {found!r}.")
+    return float(found)
 
 
 def scalar(tensor: Tensor | None, default: Any = None) -> Any:

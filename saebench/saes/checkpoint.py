@@ -84,12 +84,24 @@ def explain(path: Path) -> None:
     """Say why the files of weights at a path cannot be read, if that is so.
 
     Raises:
-        UserError: Of the first file that is cut short, lacks a shard, or would run code.
+        UserError: Of the first file that is cut short, lacks a shard, or would run code, or link that leads nowhere.
     """
+    for entry in sorted(path.iterdir()) if path.is_dir() else [path]:
+        check_links(entry)
     for file in weight_files(path):
         if file.name.endswith(INDEX):
             read_index(file)
         header(file)
+
+
+def check_links(path: Path) -> None:
+    """Refuse a link whose target is gone, or that leads back to itself.
+
+    Raises:
+        UserError: Names the link and what it points to.
+    """
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path} is a link to {path.readlink()}, which leads nowhere. Copy or download the file again.")
 
 
 def configurations(weights: Path) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from saebench.errors import UserError, unknown
 from saebench.saes.adaptive import AdaptiveTopK
 from saebench.saes.architectures import Gated, JumpReLU, ReLU, TopK
-from saebench.saes.building import check_sizes, renamed, scalar
+from saebench.saes.building import check_sizes, renamed, scalar, section
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.files import read_tensors
@@ -102,7 +102,7 @@ def build(checkpoint: Checkpoint) -> Coder:
         fields |= _probe(trainer, checkpoint)
     if "threshold" in weights:
         fields["threshold"] = _threshold(weights["threshold"], latents, kind, where)
-    buffer = checkpoint.configs.get("config.json", {}).get("buffer") or {}
+    buffer = section(checkpoint.configs.get("config.json", {}), "buffer", checkpoint.where)
     name = str(trainer.get("submodule_name") or "")
     hook_in, hook_out = hooks_of_submodule(trainer.get("layer"), name, str(buffer.get("io") or "out"))
     warnings = [_UNNAMED] if hook_in and not name else []
@@ -174,7 +174,7 @@ def _threshold(threshold: Tensor, latents: int, name: str, where: str) -> Tensor
 
 
 def _facts(trainer: Mapping[str, Any], checkpoint: Checkpoint, tensors: Mapping[str, Tensor], k: Any) -> dict[str, Any]:
-    buffer = checkpoint.configs.get("config.json", {}).get("buffer") or {}
+    buffer = section(checkpoint.configs.get("config.json", {}), "buffer", checkpoint.where)
     facts = {
         "model_name": trainer.get("lm_name"), "k": k, "seed": trainer.get("seed"), "layer": trainer.get("layer"),
         "trainer_class": trainer.get("trainer_class"), "submodule_name": trainer.get("submodule_name"),

@@ -69,9 +69,21 @@ def load_path(path: Path) -> SparseCoder | Layered:
     """The coder of a file or directory, its format found from its contents.
 
     Raises:
-        UserError: Nothing there, nothing recognisable, or two formats at once.
+        UserError: Nothing there, nothing recognisable, two formats at once, or no permission.
     """
+    try:
+        return _load(path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot read {error.filename or path}: {error.strerror or error}. Make it readable, or copy it elsewhere."
+        ) from error
+
+
+def _load(path: Path) -> SparseCoder | Layered:
+    from saebench.saes.checkpoint import check_links
+
     if not path.exists():
+        check_links(path)
         raise UserError(f"There is no SAE at {path}: no such file or directory.")
     known = formats()
     matches = [kind for kind in known.values() if kind.detect(path)]
@@ -91,7 +103,7 @@ def _nothing(path: Path, known: dict[str, Format]) -> UserError:
     from saebench.saes.checkpoint import explain, weight_files
 
     wanted = "; ".join(f"{kind.looks_for} ({kind.name})" for kind in known.values())
-    explain(path)  # says so when the pickle would run code, or the file is damaged
+    explain(path)  # says so when the pickle would run code, a file is damaged, or a link leads nowhere
     how = "Describe it in a saebench.yaml beside it (docs/formats.md)."
     if path.is_file():
         return UserError(f"{path} is no SAE in a known format. {_held(path)}{how} Looked for: {wanted}.")

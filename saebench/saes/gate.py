@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saebench.errors import UserError
+from saebench.saes.building import check_fractions
 from saebench.saes.coder import Coder
 from saebench.saes.codes import Codes
 from saebench.saes.protocol import SparseCoder
@@ -33,7 +34,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def check_shapes(coder: Coder, where: str) -> None:
-    """Refuse weights whose sizes contradict each other.
+    """Refuse weights whose sizes contradict each other, and whole numbers in place of weights.
 
     Raises:
         UserError: Names the tensor, its shape and the shape that the others ask for.
@@ -41,8 +42,11 @@ def check_shapes(coder: Coder, where: str) -> None:
     if coder.W_dec.ndim != 2:
         raise UserError(f"{where}: 'W_dec' must be [latents, width], found shape {list(coder.W_dec.shape)}.")
     latents, d_out, d_in = coder.d_sae, coder.d_out, coder.d_in
+    if not latents or not d_out or not d_in:
+        raise UserError(f"{where}: there is nothing in it: d_in {d_in}, d_out {d_out}, {latents} latents.")
     wanted = coder.shapes()
     for name, tensor in coder.tensors().items():
+        check_fractions(name, tensor, where)
         shape = wanted.get(name, (latents,))
         if tuple(tensor.shape) != shape:
             raise UserError(

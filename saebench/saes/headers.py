@@ -54,6 +54,7 @@ def header(path: Path) -> Header:
 
 @lru_cache(maxsize=256)
 def _header(path: Path, changed: int, size: int) -> Header:
+    _check_content(path)
     if path.name.endswith(INDEX):
         shapes: dict[str, tuple[int, ...]] = {}
         for shard in read_index(path):
@@ -66,6 +67,18 @@ def _header(path: Path, changed: int, size: int) -> Header:
     else:
         shapes = _safetensors(path)
     return Header(shapes)
+
+
+def _check_content(path: Path) -> None:
+    """Refuse what is downloaded in place of weights where a step was left out."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(
+            f"{path} is a pointer of Git LFS, not the weights. Run `git lfs pull` there, or download the file."
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path} is a web page, not weights. Download the file itself.")
 
 
 def _safetensors(path: Path) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import JumpReLU, ReLU, TopK
-from saebench.saes.building import check_sizes, renamed, scalar
+from saebench.saes.building import check_sizes, number, renamed, scalar, section
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.gate import admit
@@ -63,7 +63,8 @@ def _build(checkpoint: Checkpoint, config: Mapping[str, Any], *, folded_threshol
     tensors = checkpoint.tensors()
     weights = _weights(tensors, config, act, where)
     d_in, latents = weights["W_enc"].shape
-    width = config.get("d_sae") or (int(d_in * config["expansion_factor"]) if config.get("expansion_factor") else None)
+    factor = number(config, "expansion_factor", where)
+    width = config.get("d_sae") or (int(d_in * factor) if factor else None)
     check_sizes({"d_model": config.get("d_model"), "d_sae": width}, {"d_model": d_in, "d_sae": latents}, where)
     s_in, s_out = _scales(tensors, config, d_in, where)
     by_norm = bool(config.get("sparsity_include_decoder_norm", True))
@@ -124,9 +125,10 @@ def _weights(tensors: Mapping[str, Tensor], config: Mapping[str, Any], act: str,
     if "threshold" in weights:
         weights["threshold"] = weights["threshold"].exp()
     elif act == "jumprelu":
-        if config.get("jump_relu_threshold") is None:
+        threshold = number(config, "jump_relu_threshold", where)
+        if threshold is None:
             raise UserError(f"{where}: act_fn is jumprelu, but neither a tensor nor the configuration has a threshold.")
-        weights["threshold"] = torch.full((latents,), float(config["jump_relu_threshold"]))
+        weights["threshold"] = torch.full((latents,), threshold)
     return weights
 
 
@@ -138,10 +140,10 @@ def _scales(tensors: Mapping[str, Tensor], config: Mapping[str, Any], d: int, wh
     """
     if config.get("norm_activation", "dataset-wise") != "dataset-wise":
         return 1.0, 1.0
-    told = config.get(_NORM) or {}
+    told = section(config, _NORM, where)
     norms = []
     for end in ("in", "out"):
-        norm = told.get(end, scalar(tensors.get(f"{_NORM}.{config.get(f'hook_point_{end}')}"), 0))
+        norm = number(told, end, where) or scalar(tensors.get(f"{_NORM}.{config.get(f'hook_point_{end}')}"), 0)
         if not norm or not math.isfinite(norm) or norm < 0:
             raise UserError(
                 f"{where}: norm_activation is dataset-wise, but the average norm of the {end}put activations is not "

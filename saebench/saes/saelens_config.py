@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import AbsTopK, Gated, JumpReLU, ReLU, TopK
-from saebench.saes.building import check_sizes
+from saebench.saes.building import check_fractions, check_sizes, section
 from saebench.saes.coder import Coder
 
 CLASSES: dict[str, type[Coder]] = {
@@ -39,17 +40,17 @@ def modern(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         UserError: An activation function other than ReLU and TopK.
     """
     new = {RENAMED.get(key, key): value for key, value in config.items()}
-    new["architecture"] = new.get("architecture") or "standard"
+    new["architecture"] = str(new.get("architecture") or "standard")
     activation = new.get("activation_fn") or "relu"
     if activation == "topk":
         new["architecture"] = "topk"
-        new["k"] = (new.get("activation_fn_kwargs") or {}).get("k", new.get("k"))
+        new["k"] = section(new, "activation_fn_kwargs", where).get("k", new.get("k"))
     elif activation != "relu":
         raise unknown(f"activation function in {where}:", str(activation), ["relu", "topk"])
     old = new.get("normalize_activations")
     new["normalize_activations"] = "expected_average_only_in" if old is True else old or "none"
     top = {key: value for key, value in new.items() if key not in ("metadata", "device")}
-    metadata = {key: value for key, value in (new.get("metadata") or {}).items() if value is not None}
+    metadata = {key: value for key, value in section(new, "metadata", where).items() if value is not None}
     new["metadata"] = {**{k: top[k] for k in DECLARED if top.get(k) is not None}, **metadata}
     return new
 
@@ -71,6 +72,8 @@ def facts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_declared(config: Mapping[str, Any], weights: Mapping[str, Tensor], where: str) -> None:
     """Refuse a configuration whose sizes are not those of the tensors."""
+    for name, tensor in weights.items():
+        check_fractions(name, tensor, where)
     found: dict[str, int] = {}
     for name, low, high in (("W_enc", "d_in", "d_sae"), ("W_dec", "d_sae", "d_out")):
         if name in weights and weights[name].ndim == 2:
@@ -79,7 +82,7 @@ def check_declared(config: Mapping[str, Any], weights: Mapping[str, Tensor], whe
 
 
 def whole(k: Any, where: str) -> int:
-    if not isinstance(k, (int, float)) or k != int(k) or k < 1:
+    if not isinstance(k, (int, float)) or not math.isfinite(k) or k != int(k) or k < 1:
         raise UserError(f"{where}: a top-k SAE needs a whole number k of at least 1, found {k!r}.")
     return int(k)
 

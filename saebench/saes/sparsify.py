@@ -7,7 +7,7 @@ from typing import Any
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import AbsTopK, GroupMax, TopK
-from saebench.saes.building import check_sizes, renamed
+from saebench.saes.building import check_sizes, number, renamed
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.gate import admit
@@ -48,7 +48,7 @@ def build(checkpoint: Checkpoint) -> Coder:
         raise UserError(f"{where}: skip_connection is set, but there is no tensor 'W_skip'.")
     weights = renamed(checkpoint.tensors(), names, where, transposed=("W_enc",))
     d_in, latents = weights["W_enc"].shape
-    check_sizes({"d_in": config.get("d_in"), "the number of latents": _latents(config, d_in)},
+    check_sizes({"d_in": config.get("d_in"), "the number of latents": _latents(config, d_in, where)},
                 {"d_in": d_in, "the number of latents": latents}, where)  # fmt: skip
     hookpoint = checkpoint.weights.absolute().parent.name
     hook_in, hook_out = _hooks(hookpoint, config)
@@ -60,11 +60,11 @@ def build(checkpoint: Checkpoint) -> Coder:
     return admit(coder, where)
 
 
-def _latents(config: Mapping[str, Any], d_in: int) -> int | None:
+def _latents(config: Mapping[str, Any], d_in: int, where: str) -> int | None:
     """Declared number of latents; zero stands for the width times the expansion factor."""
-    if config.get("num_latents"):
-        return int(config["num_latents"])
-    factor = config.get("expansion_factor")
+    if told := number(config, "num_latents", where):
+        return int(told)
+    factor = number(config, "expansion_factor", where)
     return None if factor is None else int(d_in * factor)
 
 
