@@ -92,13 +92,14 @@ def families() -> dict[str, str]:
 
 def page(frame: pd.DataFrame) -> str:
     """The page: a row an architecture, a column a family, and the reasons."""
-    frame = frame.assign(family=[families()[name] for name in frame.metric])
+    rows: list[dict[Any, Any]] = frame.to_dict("records")
     columns = list(dict.fromkeys(FAMILIES.values()))
     reasons: dict[str, list[str]] = {}
     lines = [f"| architecture | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    for name, own in frame.groupby("sae", sort=False):
-        cells = [_cell(own[own.family == column], reasons) for column in columns]
-        label = ", ".join(f"`{one}`" if " " not in one else one for one in (str(name), *SAME.get(str(name), ())))
+    for name in dict.fromkeys(row["sae"] for row in rows):
+        own = [row for row in rows if row["sae"] == name]
+        cells = [_cell([row for row in own if families()[row["metric"]] == column], reasons) for column in columns]
+        label = ", ".join(f"`{one}`" if " " not in one else one for one in (name, *SAME.get(name, ())))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     notes = [f"{number}. {', '.join(dict.fromkeys(metrics))}: {reason}." for number, (reason, metrics) in
              enumerate(reasons.items(), 1)]  # fmt: skip
@@ -113,14 +114,14 @@ family has a value; else how many have, and why the others do not: that is what 
 [How each is read](formats.md#anything-else-saebenchyaml)."""
 
 
-def _cell(rows: pd.DataFrame, reasons: dict[str, list[str]]) -> str:
+def _cell(rows: list[dict[Any, Any]], reasons: dict[str, list[str]]) -> str:
     """How many of a family's metrics have a value, with the numbers of the reasons why others have none."""
-    lacking = rows[rows.lacks]
-    if len(rows) and not len(lacking):
+    lacking = [row for row in rows if row["status"] != "ok"]
+    if rows and not lacking:
         return "all"
-    said = [_plain(*row) for row in lacking[["reason", "sae", "architecture"]].itertuples(index=False)]
-    for metric, reason in zip(lacking.metric, said, strict=True):
-        reasons.setdefault(reason, []).append(f"`{metric}`")
+    said = [_plain(row["reason"], row["sae"], row["architecture"]) for row in lacking]
+    for row, reason in zip(lacking, said, strict=True):
+        reasons.setdefault(reason, []).append(f"`{row['metric']}`")
     numbers = sorted({list(reasons).index(reason) + 1 for reason in said})
     return f"{len(rows) - len(lacking)} of {len(rows)} ({', '.join(map(str, numbers))})"
 
@@ -132,7 +133,7 @@ def _plain(reason: str, name: str, kind: str) -> str:
 
 def main() -> None:
     """Score all and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Write docs/architectures.md.")
     parser.add_argument("--tokens", type=int, default=4000)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()

@@ -85,7 +85,7 @@ def _dictionaries(ref: str) -> dict[str, Described]:
         "g_sae": (plain, k), "jumprelu": ({**plain, "threshold": torch.full((n,), 0.5)}, {}),
         "gated": ({"W_enc": W, "b_gate": B, "r_mag": torch.zeros(n), "b_mag": B, **tied}, {}),
         "abstopk": (plain, k), "k_sparse": ({**tied, "b_enc": B}, k), "groupmax": (plain, k),
-        "mlsae": (plain, {**k, "hook": [HOOK, LATER], "subtract_b_dec": None}),
+        "mlsae": ({**plain, "b_dec": 0 * C}, {**k, "hook": [HOOK, LATER], "subtract_b_dec": None}),
         "adaptive_topk": ({**plain, "probe": torch.zeros(len(C)), "probe_bias": torch.tensor([5.0])},
                           {"options": {"k_min": 4, "k_max": 16}}),
         "top_afa": (plain, {}), "kron": ({**tied, **halves}, {**as_stored, "options": {"heads": 8}, "k": K}),
@@ -120,7 +120,7 @@ def _temporal(folder: Path, ref: str) -> Path:
     base: Any = load_sae(ref, device="cpu")
     n, draw = LATENTS, torch.Generator().manual_seed(0)
     sizes = {"k_ctx": 8, "q_target": 8, "v_ctx": n, "c_proj": n}
-    held = {"W_dec": 4 * 128 * base.W_dec[:n], "b_dec": base.b_dec}
+    held = {"W_dec": (4 * 128) ** 0.5 * base.W_dec[:n], "b_dec": base.b_dec}  # SAELens divides its input by 4 d
     for name, rows in sizes.items():
         held[f"attn_layers.0.{name}.weight"] = torch.randn(rows, n, generator=draw) / n
         held[f"attn_layers.0.{name}.bias"] = torch.zeros(rows)

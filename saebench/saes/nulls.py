@@ -94,12 +94,12 @@ def native(coder: SparseCoder, kind: str) -> Coder:
     """The coder, if its weights can be redrawn.
 
     Raises:
-        UserError: A wrapped object, whose weights are its own.
+        UserError: No encoder matrix to redraw, an ensemble, or an object, whose weights are its own.
     """
     if isinstance(coder, Coder) and kind == "untrained" and "W_enc" not in coder.tensors():
         raise UserError(f"null:{kind}@{coder.ref}: a coder without an encoder matrix cannot be drawn anew.")
     if not isinstance(coder, Coder):
-        raise UserError(f"null:{kind}@{coder.ref} needs a loaded checkpoint, not a wrapped object.")
+        raise UserError(f"null:{kind}@{coder.ref} needs a checkpoint of one dictionary, no ensemble and no object.")
     return coder
 
 

@@ -23,6 +23,7 @@ from saebench.saes.gate import admit
 from saebench.saes.layered import Layered, many, parted
 from saebench.saes.orient import by_alias, oriented
 from saebench.saes.overcomplete import fused, is_overcomplete
+from saebench.saes.protocol import SparseCoder
 from saebench.saes.styles import Style, style
 from saebench.yamlfile import invalid, read_keys
 
@@ -59,7 +60,7 @@ def detect(path: Path) -> bool:
     return _file(path) is not None
 
 
-def load(path: Path) -> Coder | Ensemble | Layered:
+def load(path: Path) -> SparseCoder | Layered:
     """Coder of weights and their description, or what makes one at each of several hooks.
 
     Raises:
@@ -69,7 +70,7 @@ def load(path: Path) -> Coder | Ensemble | Layered:
     assert file is not None
     told = describe(file)
     if told.members or told.architecture in KINDS:
-        return _together(told, file)
+        return cast("SparseCoder", _together(told, file))
     kind = style(told.architecture, str(file))
     weights = _weights(file, path, told)
     if kind.layers:

@@ -123,7 +123,7 @@ def build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) 
         for ours, theirs in _LAYERS.items() for end, kind in (("", "weight"), ("_bias", "bias")) for i in range(count)
     }  # fmt: skip
     found = renamed(tensors, {**own, **attention}, where)
-    stacked = {
+    stacked: dict[str, Any] = {
         name: torch.stack([found[f"{name}.{i}"] for i in range(count)])
         for name in (*_LAYERS, *(f"{name}_bias" for name in _LAYERS))
     }

@@ -43,6 +43,7 @@ def test_bagged_is_the_mean_of_reconstructions(tmp_path: Path) -> None:
     torch.testing.assert_close(coder.encode(x).dense(), torch.cat([f, g], 1) / 2, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(coder.reconstruct(x), (y + z) / 2, rtol=1e-5, atol=1e-5)
     assert coder.W_dec is not None and coder.W_enc is not None and coder.W_enc.shape == (D, 2 * F)
+    assert coder.b_dec is not None
     linear = coder.encode(x).dense() @ coder.W_dec + coder.b_dec
     torch.testing.assert_close(coder.reconstruct(x), linear, rtol=1e-5, atol=1e-5)
 

@@ -184,7 +184,7 @@ def test_scores_of_a_crosscoder_are_those_of_the_hooks_side_by_side(tmp_path: Pa
             "b_dec": draw(2, d, seed=4)}  # fmt: skip
     folder = described(tmp_path, held, architecture="topk_crosscoder", k=8, hook=f"[{HOOKS[0]}, {HOOKS[2]}]",
                        subtract_b_dec="null")  # fmt: skip
-    text = {"tokens": 400, "context": 32}
+    text: dict[str, Any] = {"tokens": 400, "context": 32}
     suite = {"name": "t", "metric": ["mse", "l0", "ce_delta"], "references": {"null": None, "baseline": None},
              "data": {"text": text}}  # fmt: skip
     frame = sb.evaluate([folder], suite, model="world").frame()
