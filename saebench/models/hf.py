@@ -24,7 +24,7 @@ from saebench.models.fingerprint import content_hash
 from saebench.models.flow import PARALLEL, UNKNOWN, Trace, stream_broken, traced
 from saebench.models.past import Past
 from saebench.models.sites import Site
-from saebench.models.subject import Run, Subject, wants_grad
+from saebench.models.subject import FAILURES, Run, Subject, wants_grad
 from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
 
 _OF_MLP = (at.NORMALIZED, at.MLP_IN, at.MLP_OUT)
@@ -174,7 +174,12 @@ class HFSubject(Subject):
         if torch.equal(seen[block.mid], seen[block.resid_pre]):
             return PARALLEL
         zero = torch.zeros_like(seen[block.mid])
-        again = self._run_block(self._probe_tokens(), block, seen[block.mid], {block.mixed: zero})
+        try:
+            again = self._run_block(self._probe_tokens(), block, seen[block.mid], {block.mixed: zero})
+        except torch.OutOfMemoryError:
+            raise
+        except FAILURES:
+            return "its blocks read more of attention than what it adds to the residual"
         if self._same(again, seen[block.resid_post]):
             return None
         return self._reasons[block.kind]["mixed"] or "the MLP's norm does not read the residual stream"

@@ -20,6 +20,9 @@ from saebench.models.sites import EMBED, KINDS, RESIDUAL, Site, name_of, parse_h
 if TYPE_CHECKING:
     from saebench.data.synthetic import Synthetic
 
+FAILURES = (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError)
+"""What a foreign model may raise when it is run in a way that it was not made for."""
+
 
 @dataclass
 class Run:
@@ -305,7 +308,7 @@ class Subject(ABC):
             yield
         except torch.OutOfMemoryError:
             raise
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
+        except FAILURES as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(
                 f"{self.name} ({self.architecture}) does not run on token ids alone: {type(error).__name__}: {reason}."
@@ -333,8 +336,13 @@ class Subject(ABC):
             return
         run = self._forward(self._probe_tokens(), [site], True)
         assert run.final is not None
-        again = self._resume(run, site, run.acts[site.hook])
-        if not self._same(again, run.final):
+        try:
+            again = self._resume(run, site, run.acts[site.hook])
+        except torch.OutOfMemoryError:
+            raise
+        except FAILURES:  # a layer asks more of the one before it than the residual
+            again = None
+        if again is None or not self._same(again, run.final):
             raise UserError(
                 f"Cannot resume {self.name} ({self.architecture}) from {site.hook!r}: running on from the unchanged "
                 "activation does not give the unchanged result, so layers share state beside the residual stream."
@@ -359,7 +367,7 @@ class Subject(ABC):
             again = self._resume(late, site, part)
         except torch.OutOfMemoryError:
             raise
-        except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, UserError):
+        except (*FAILURES, UserError):
             return False
         bound = max(1e-4, min(0.05, 8 * torch.finfo(whole.dtype).eps)) * float(whole.abs().max())
         ends = (tokens.shape[1] - 1 - at, torch.full_like(at, tokens.shape[1] - 1))

@@ -109,6 +109,9 @@ def _wrong_sums(run: Run, layers: int) -> list[str]:
             if start is not None and part is not None and end is not None:
                 factor = ((end - start) * part).sum() / part.square().sum()
                 faults += [] if close(start + factor * part, end) else [f"{branch} of layer {layer}"]
+        normed = acts[at.NORMALIZED]
+        if normed is not None and not close(normed.square().mean(-1), torch.ones(normed.shape[:-1]), 1e-2):
+            faults.append(f"{at.NORMALIZED} of layer {layer}")
         pre, attn, mlp, post = (acts[k] for k in (at.RESID_PRE, at.ATTN_OUT, at.MLP_OUT, at.RESID_POST))
         if acts[at.RESID_MID] is None and pre is not None and attn is not None and mlp is not None and post is not None:
             faults += [] if close(pre + attn + mlp, post) else [f"branches of layer {layer}"]
@@ -124,7 +127,7 @@ def _wrong_resumption(subject: Subject, run: Run, hook: str, logits: Tensor) -> 
     got = subject.logits(subject.resume(run, hook, value))
     site = subject.site(hook)
     faults = [] if torch.equal(again, run.final) else [f"{hook} resumed with its own value"]
-    if site.kind != at.RESID_MID and not close(got, _by_hand(subject, run.tokens, site, value)):
+    if site.kind not in (at.RESID_MID, at.NORMALIZED) and not close(got, _by_hand(subject, run.tokens, site, value)):
         faults.append(f"{hook} edited")
     return faults if not torch.equal(got, logits) else [*faults, f"{hook} edited, without effect"]
 
@@ -156,9 +159,9 @@ def _by_hand(subject: Any, tokens: Tensor, site: at.Site, value: Tensor) -> Tens
         handle.remove()
 
 
-def close(a: Tensor, b: Tensor) -> bool:
+def close(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> bool:
     """Equal up to rounding of sums taken in another order."""
-    return a.shape == b.shape and float((a - b).abs().max()) <= TOLERANCE * (1 + float(b.abs().max()))
+    return a.shape == b.shape and float((a - b).abs().max()) <= tolerance * (1 + float(b.abs().max()))
 
 
 # the page
