@@ -5,6 +5,11 @@ widened for few units as in Hesterberg 2015 ("What teachers should know about th
 3.3): the normal quantile z becomes sqrt(n / (n - 1)) t_{n-1}, so that 10 units do not give the
 intervals of 1000. With a handful of units it is Student's t interval. The p-value inverts the same
 interval, so p < 0.05 exactly where it leaves out zero.
+
+BCa follows skew, but of units with heavy tails (single items whose differences are mostly small and
+now and then huge) it covers 86 to 93 % where Student's covers 94 to 97; of skewed ones it is the other
+way about. The interval of a difference reaches as far as the farther of the two at each end, which is 2
+to 11 % wider than BCa's and covers 93.5 to 98 % of both kinds with 128 units.
 """
 
 from __future__ import annotations
@@ -38,12 +43,14 @@ class Resampled:
         replicates: Its finite bootstrap replicates `[R]`.
         influence: What each unit adds to it `[n]`, from the jackknife.
         n: Number of units.
+        both: The interval reaches as far as BCa's and Student's both do; for differences (see the module's docstring).
     """
 
     value: float
     replicates: np.ndarray
     influence: np.ndarray
     n: int
+    both: bool = False
 
     @functools.cached_property
     def stderr(self) -> float:
@@ -62,12 +69,13 @@ class Resampled:
         if self.constant:
             return self.value, self.value
         z = _widen(-_NORMAL.inv_cdf((1 - level) / 2), self.n)
+        student = self.value - z * self.stderr, self.value + z * self.stderr
         bias, acceleration = self._correction()
         if abs(bias) > MAX_BIAS or self.n < FEW:
-            return self.value - z * self.stderr, self.value + z * self.stderr
+            return student
         ends = [_NORMAL.cdf(_accelerate(bias, acceleration, sign * z)) for sign in (-1, 1)]
-        low, high = np.quantile(self.replicates, ends)
-        return float(low), float(high)
+        low, high = (float(end) for end in np.quantile(self.replicates, ends))
+        return (min(low, student[0]), max(high, student[1])) if self.both else (low, high)
 
     def score(self, point: float = 0.0) -> float:
         """How far the number lies above `point`, in standard normal units.
@@ -76,12 +84,16 @@ class Resampled:
         """
         if self.constant:
             return math.copysign(math.inf, self.value - point) if self.value != point else 0.0
+        student = _narrow((self.value - point) / self.stderr, self.n)
         bias, acceleration = self._correction()
         if abs(bias) > MAX_BIAS or self.n < FEW:
-            return _narrow((self.value - point) / self.stderr, self.n)
+            return student
         shift = self._quantile_score(point) - bias
         scale = 1 + acceleration * shift
-        return _narrow(-(shift / scale if scale > 0 else shift) + bias, self.n)
+        found = _narrow(-(shift / scale if scale > 0 else shift) + bias, self.n)
+        if not self.both:
+            return found
+        return min(found, student, key=abs) if found * student > 0 else 0.0
 
     def _quantile_score(self, point: float) -> float:
         """Normal score of the share of replicates below `point`, by the normal tail where few are."""

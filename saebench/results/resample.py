@@ -150,8 +150,8 @@ def draw_pair(
     return a, b
 
 
-def resampled(drawn: Draws, index: int) -> Resampled | str:
-    """One slice's number with its finite replicates, or why it has no interval."""
+def resampled(drawn: Draws, index: int, *, both: bool = False) -> Resampled | str:
+    """One slice's number with its finite replicates, or why it has no interval; `both` as in `Resampled`."""
     value = float(drawn.value.ravel()[index])
     if not np.isfinite(value):
         return "undefined: no finite value follows from the sums (one is empty or not finite)"
@@ -164,7 +164,7 @@ def resampled(drawn: Draws, index: int) -> Resampled | str:
             return "no interval: undefined in resamples without the one unit that it rests on"
         lost = len(replicates) - len(finite)
         return f"no interval: undefined in {lost} of {len(replicates)} resamples"
-    return Resampled(value, finite, drawn.influence.reshape(len(drawn.influence), -1)[:, index], drawn.n)
+    return Resampled(value, finite, drawn.influence.reshape(len(drawn.influence), -1)[:, index], drawn.n, both)
 
 
 def _check_same(metric: Metric, sums_a: UnitSums, sums_b: UnitSums) -> None:

@@ -149,7 +149,8 @@ def subtract(
         influence=np.concatenate([b.influence, -a.influence]) if independent else b.influence - a.influence,
         n=min(a.n, b.n),
     )
-    parts = [part if isinstance(part := resampled(drawn, i), Resampled) else None for i in range(drawn.value.size)]
+    found = [resampled(drawn, i, both=True) for i in range(drawn.value.size)]
+    parts = [part if isinstance(part, Resampled) else None for part in found]
     rows = []
     for value, part in zip(drawn.value.ravel(), parts, strict=True):
         if part is None:

@@ -62,6 +62,24 @@ def test_a_paired_difference_is_covered(make: Any, rng: np.random.Generator) -> 
     assert 0.92 <= share(found, 0.05) <= 0.98
 
 
+@pytest.mark.parametrize("tail", ["student", "lognormal", "skewed"])
+def test_a_paired_difference_of_single_items_with_heavy_tails_is_covered(
+    make: Any, rng: np.random.Generator, tail: str
+) -> None:
+    """Units are items, most of which hardly differ and some by much."""
+    shape = (UNITS, RUNS)
+    drawn, truth = {
+        "student": (rng.standard_t(3, shape), 0.0),
+        "lognormal": (np.exp(1.5 * rng.normal(size=shape)) * rng.normal(size=shape), 0.0),
+        "skewed": (np.exp(rng.normal(size=shape)), np.exp(0.5)),
+    }[tail]
+    a = rng.normal(size=shape)
+    found = paired(make.metrics["mean"], make.sums(a), make.sums(a + drawn), replicates=REPLICATES)
+    assert 0.92 <= share(found, float(truth)) <= 0.98
+    excludes = (found.ci_low > 0) | (found.ci_high < 0)
+    assert np.mean((found.p < 0.05) == excludes) > 0.99, "the p-value is of the same interval"
+
+
 def test_an_interval_that_is_a_third_too_short_would_be_found_out(make: Any, rng: np.random.Generator) -> None:
     """The bounds above mean something: they refuse what they should."""
     found = bootstrap(make.metrics["mean"], make.sums(rng.normal(size=(UNITS, RUNS))), replicates=REPLICATES)
