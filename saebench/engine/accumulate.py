@@ -76,8 +76,8 @@ def reduced(
             raise lacking
         sums = metric.rows(**inputs, **metric.settings)
         if metric.own_units or metric.kind == "items" or (unit is None and metric.units == "items"):
-            return sums, as_they_are(sums)
-        return sums, by_unit(sums, unit, units)
+            return _heads(sums), as_they_are(sums)
+        return _heads(sums), by_unit(sums, unit, units)
     except NotApplicable as why:
         return "not_applicable", str(why)
     except UserError as why:
@@ -87,6 +87,11 @@ def reduced(
         if out_of_memory(error):
             raise
         return "error", f"{type(error).__name__}: {error}"
+
+
+def _heads(sums: Sums) -> Sums:
+    """All but the rows, which are large and not needed once they are summed."""
+    return Sums(shared=sums.shared, slices=sums.slices, notes=sums.notes)
 
 
 def out_of_memory(error: BaseException) -> bool:
