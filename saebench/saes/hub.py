@@ -46,20 +46,40 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
         UserError: No such repository or path, no access, no network, or not in the cache when offline.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     repo, path, revision = split(ref)
     wanted = _wanted(path)
     try:
         root = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
-    except LocalEntryNotFoundError as error:
-        why = "it is not in the local cache and offline is set" if offline else "the hub cannot be reached"
-        raise UserError(f"Cannot get hf:{ref}: {why}. Fetch it once with a network, or give a local path.") from error
     except hub_failures() as error:
-        raise UserError(
-            f"Cannot get hf:{ref}: {first_line(error)}. Check the name, and `hf auth login` if it is private."
-        ) from error
+        raise UserError(f"Cannot get hf:{ref}: {_why(error, repo, revision, offline=offline)}.") from error
     found = root / path if path else root
     if not found.exists():
         raise UserError(f"hf:{ref}: repository {repo} has no {path!r} with a configuration or weights in it.")
     return found, root.name
+
+
+def _why(error: Exception, repo: str, revision: str | None, *, offline: bool) -> str:
+    """What stands between here and a repository, and what can be done."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError):
+        return f"{repo} is gated. Accept its terms on its page at the hub, and log in by `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"there is no repository {repo}, or it is private. Check the name, or log in by `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo} has no revision {revision!r}. Name one of its branches, tags or commits"
+    if not isinstance(error, LocalEntryNotFoundError):
+        return first_line(error)
+    status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+    if status is not None:
+        return f"the hub refuses, with status {status}. Try again later, or give a local path"
+    absent = "it is not in the local cache and offline is set"
+    why = absent if offline or HF_HUB_OFFLINE else "the hub cannot be reached"
+    return f"{why}. Fetch it once with a network, or give a local path"

@@ -65,7 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
         files = self.repos.get(f"{kind}/{owner}/{name}")
         commit = revision if len(revision) == 40 else COMMIT
         file = "/".join(inner).strip("/")
-        if files is None or (verb == "resolve" and file not in files):
+        if isinstance(files, tuple):
+            self._send(files[0], b"{}", {"X-Error-Code": files[1], "X-Error-Message": files[2]}, body)
+        elif files is None or (verb == "resolve" and file not in files):
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound" if files is None else "EntryNotFound"}, body)
         elif verb == "resolve":
             etag = hashlib.sha1(files[file]).hexdigest()
@@ -94,8 +96,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(repos: Mapping[str, Mapping[str, bytes]]) -> Iterator[list[str]]:
-    """Serve `datasets/OWNER/NAME` and `models/OWNER/NAME`, files by path; yields the paths that are asked for."""
+def serving(repos: Mapping[str, Mapping[str, bytes] | tuple[int, str, str]]) -> Iterator[list[str]]:
+    """Serve `datasets/OWNER/NAME` and `models/OWNER/NAME`; yields the paths that are asked for.
+
+    A repository is its files by path, or the status, code and message with which it is refused.
+    """
     asked: list[str] = []
     handler = type("Handler", (_Handler,), {"repos": repos, "asked": asked})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

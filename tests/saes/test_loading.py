@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from saebench.errors import UserError
 from saebench.saes import Codes, Format, SparseCoder, hub, load_sae, measure
 from tests.saes.checkpoints import HOOK, NATIVE, OUT, D, F, activations, weights, write
 
@@ -124,31 +122,6 @@ def test_null_of_a_checkpoint_by_reference(tmp_path: Path) -> None:
     assert null.fingerprint != load_sae(folder).fingerprint
     assert null.fingerprint == load_sae(f"null:shuffled@{folder}", seed=3).fingerprint
     assert null.fingerprint != load_sae(f"null:shuffled@{folder}", seed=4).fingerprint
-
-
-def test_hub_reference_fetches_one_folder_at_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    write(tmp_path / "abc123" / "layer_1" / "sae")
-    asked: dict[str, Any] = {}
-
-    def snapshot(repo: str, **options: Any) -> str:
-        asked.update(options, repo=repo)
-        return str(tmp_path / "abc123")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    coder = load_sae("hf:owner/repo/layer_1/sae@v2", offline=True)
-    assert asked["repo"] == "owner/repo" and asked["revision"] == "v2" and asked["local_files_only"] is True
-    assert "layer_1/sae/*.safetensors" in asked["allow_patterns"]
-    assert coder.name == "owner/repo/layer_1/sae@v2" and coder.metadata["revision"] == "abc123"
-    with pytest.raises(UserError, match="has no 'layer_2'"):
-        load_sae("hf:owner/repo/layer_2")
-
-
-def test_hub_failures_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match="not in the local cache and offline is set"):
-        load_sae("hf:saebench-nobody/nothing-at-all", offline=True)
 
 
 def test_hub_reference_parts() -> None:
