@@ -25,7 +25,7 @@ from saebench.models.flow import PARALLEL, UNKNOWN, Trace, stream_broken, traced
 from saebench.models.past import Past
 from saebench.models.sites import Site
 from saebench.models.subject import FAILURES, Run, Subject, wants_grad
-from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate
+from saebench.models.surgery import Fixed, Point, Skip, Stop, Surgery, Swap, operate, unpacked
 
 _OF_MLP = (at.NORMALIZED, at.MLP_IN, at.MLP_OUT)
 
@@ -99,14 +99,31 @@ class HFSubject(Subject):
             for trace in traces:
                 trace.watch(op, inside=trace.block.kind not in seen)
                 seen.add(trace.block.kind)
-            self._call(op, tokens)
-        if reason := stream_broken(traces, [*tokens.shape, self.d_model]):
+            ends: list[Any] = []
+            op.observe(self._anatomy.trunk, lambda args, kwargs, output: ends.append(unpacked(output)))
+            output = self._call(op, tokens)
+        reason = stream_broken(traces, [*tokens.shape, self.d_model]) or self._headless(ends, output)
+        if reason:
             raise UserError(f"{self.name} ({self.architecture}) cannot be read here: {reason}.")
         models = {trace.block.kind: trace for trace in reversed(traces)}
         found = {kind: trace.refined() for kind, trace in models.items()}
         self._reasons = {kind: trace.reasons(found[kind]) for kind, trace in models.items()}
         self._idle = frozenset(i for i, trace in enumerate(traces) if not trace.parts)
         return tuple(traced(block, models[block.kind].block, found[block.kind]) for block in blocks)
+
+    def _headless(self, ends: list[Any], output: Any) -> str | None:
+        """Why the logits do not follow from what its stack of blocks gave, or None if they do."""
+        if len(ends) != 1:
+            return f"its stack of blocks runs {len(ends)} times in a pass"
+        try:
+            logits = self.logits(ends[0])
+        except torch.OutOfMemoryError:
+            raise
+        except FAILURES:
+            logits = None
+        plain = output.logits if hasattr(output, "logits") else output[0]
+        fine = logits is not None and logits.shape == plain.shape and self._same(logits, plain)
+        return None if fine else "its logits do not follow from what leaves its stack of blocks"
 
     def _point(self, kind: str, layer: int) -> Point | None:
         block = self._blocks[layer]

@@ -51,7 +51,10 @@ def survey(family: str) -> Finding:
         model = tiny(family)
     except Exception as error:
         return Finding(family, unread=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    return examined(family, model)
+    try:
+        return examined(family, model)
+    except Exception as error:
+        return Finding(family, faults=[f"{type(error).__name__}: {str(error).splitlines()[0]}"])
 
 
 def examined(family: str, model: Any) -> Finding:

@@ -40,6 +40,8 @@ LACKS: dict[str, set[str]] = {
 }
 REFUSED = {
     "deepseek_v4": r"pass on \[1, 8, 4, 32\], where one residual stream \[1, 8, 32\] is expected",
+    "hrm_text": "its stack of blocks runs 6 times in a pass",
+    "reformer": "its logits do not follow from what leaves its stack of blocks",
     "xlm": "what leaves one of its blocks is not what enters the next",
     "xlnet": "not causal",
 }
