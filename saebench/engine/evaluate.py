@@ -39,7 +39,7 @@ def evaluate(
 
     Args:
         saes: References (`world:NAME`, a path, `saelens:RELEASE/ID`, `hf:OWNER/REPO`) or objects with
-            encode and decode; one or a list. Empty: those of the suite.
+            encode and decode; one, a list, or a mapping from names to them. Empty: those of the suite.
         suite: Name, YAML file, mapping or `Suite`.
         model: Hub id, local directory, model object or `Subject`. None: the suite's, else the one that
             the SAEs name.

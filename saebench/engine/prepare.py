@@ -44,7 +44,7 @@ def prepare(
 ) -> Plan:
     """Load what was asked for and lay out the plan; nothing is run yet."""
     suite = load_suite(suite)
-    own = (list(saes) if isinstance(saes, (list, tuple)) else [saes]) if _some(saes) else []
+    own = _listed(saes)
     suite = seed_groups.with_groups(suite, own, groups)
     given = [*(own or suite.sae), *seed_groups.members(suite.groups)]
     hook = hook or _only_hook(model or suite.model)
@@ -157,8 +157,11 @@ def _answerable(load: Callable[..., Dataset], spec: Any, model: Subject) -> Data
     return replace(by_text, items=replace(by_text.items, left_out=(*by_text.items.left_out, note)))
 
 
-def _some(saes: Any) -> bool:
-    return not (isinstance(saes, (list, tuple)) and not saes)
+def _listed(saes: Any) -> list[Any]:
+    """One SAE or several as a list; those of a mapping each with its name, `{name: ref}`."""
+    if isinstance(saes, Mapping):
+        return [{name: ref} for name, ref in saes.items()]
+    return list(saes) if isinstance(saes, (list, tuple)) else [saes]
 
 
 def _among(sae: SparseCoder, others: Iterable[SparseCoder]) -> bool:
@@ -166,7 +169,7 @@ def _among(sae: SparseCoder, others: Iterable[SparseCoder]) -> bool:
 
 
 def _load_saes(
-    saes: Any, *, hook: str | None, offline: bool, seed: int
+    saes: list[Any], *, hook: str | None, offline: bool, seed: int
 ) -> tuple[list[SparseCoder], list[Recipe], list[Failure]]:
     """Load each SAE; one that cannot be loaded does not stop the others.
 
@@ -175,16 +178,18 @@ def _load_saes(
     """
     from saebench.saes import Recipe, resolve
 
-    given = _expanded(list(saes) if isinstance(saes, (list, tuple)) else [saes])
+    given = _expanded(saes)
     if not given:
         raise UserError("No SAE to score: give --sae REF, or a suite that names some.")
     loaded: list[Any] = []
     failures: list[Failure] = []
     for ref in given:
+        one = ref if isinstance(ref, Mapping) else [ref]
         try:
-            loaded += resolve([ref], hook=hook, device="cpu", offline=offline, seed=seed)
+            loaded += resolve(one, hook=hook, device="cpu", offline=offline, seed=seed)
         except UserError as error:
-            label = str(ref) if isinstance(ref, (str, Path)) else type(ref).__name__
+            name, ref = next(iter(ref.items())) if isinstance(ref, Mapping) else ("", ref)
+            label = name or (str(ref) if isinstance(ref, (str, Path)) else type(ref).__name__)
             failures.append(Failure(name=label, ref=label, reason=str(error)))
     unique = resolve(loaded, device="cpu")
     recipes = [sae for sae in unique if isinstance(sae, Recipe)]

@@ -288,7 +288,8 @@ class Subject(ABC):
             raise UserError(f"Tokens must be ids of shape [batch, length], got {tokens.dtype} {list(tokens.shape)}.")
         if self.max_context is not None and tokens.shape[1] > self.max_context:
             raise UserError(
-                f"A context of {tokens.shape[1]} tokens is longer than the {self.max_context} that {self.name} accepts."
+                f"A context of {tokens.shape[1]} tokens is longer than the {self.max_context} that {self.name} "
+                f"accepts. Give a shorter one in a suite's YAML, such as data: {{text: {{context: {self.max_context}}}}}."
             )
         if tokens.device.type == "cpu" and (int(tokens.max()) >= self.vocab_size or int(tokens.min()) < 0):
             raise UserError(

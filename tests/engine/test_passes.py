@@ -78,6 +78,12 @@ def test_each_token_is_encoded_once_and_no_padding_ever(llama: nn.Module) -> Non
     assert counted.calls == 1
 
 
+def test_a_mapping_names_its_saes_and_those_that_fail(llama: nn.Module) -> None:
+    given = {"first": ToySAE(seed=1), "second": ToySAE(seed=2), "third": "no/such/sae"}
+    results = sb.evaluate(given, QUICK, model=llama, data={"text": token_rows(6)}, metrics=["l0"])
+    assert {row.sae: row.status for row in results.rows} == {"first": "ok", "second": "ok", "third": "error"}
+
+
 def test_texts_of_one_token_predict_nothing_and_stop_nothing(llama: nn.Module) -> None:
     from saebench.data.texts import Text
 
