@@ -70,7 +70,11 @@ def _draw(axes: Axes, head: Head, section: Section, look: Mapping[str, tuple[str
         if high > low:
             axes.plot([low, high], [place, place], color=colour, linewidth=0.9, alpha=0.8)
         axes.plot([score.value], [place], marker=marker, color=colour, markersize=3.2, linestyle="none")
-    axes.set_yticks(range(len(lines)), [shorten(printable(section.name_of(line)), 22) for line in lines], fontsize=5.0)
+    axes.set_yticks(
+        range(len(lines)),
+        [shorten(printable(section.name_of(line.sae, line.role)), 22) for line in lines],
+        fontsize=5.0,
+    )
     axes.set_ylim(len(lines) - 0.4, -0.6)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)

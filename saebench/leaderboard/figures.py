@@ -239,7 +239,7 @@ def _names(
     named: list[tuple[str, tuple[float, float], str]] = []
     for i in order:
         point = plane.points[i]
-        text = shorten(printable(point.sae))
+        text = shorten(printable(plane.section.name_of(point.sae, point.role)))
         beyond = [f"{v:.3g}" for v, shown in zip((point.x, point.y), places[i], strict=True) if v != shown]
         text += f" ({', '.join(beyond)})" if beyond else ""
         named.append((text, places[i], darker(look[point.architecture][0] if point.role == "sae" else GREY)))

@@ -75,7 +75,11 @@ def _part(table: Table, columns: Sequence[int], caption: str, label: str, first:
             apart = True
             lines += [r"\midrule"] if lines else []
         width = ["--" if line.d_sae is None else str(line.d_sae)] if with_width else []
-        row = [escape(table.section.name_of(line)), *([escape(line.architecture)] if first else []), *width]
+        row = [
+            escape(table.section.name_of(line.sae, line.role)),
+            *([escape(line.architecture)] if first else []),
+            *width,
+        ]
         lines.append("  " + " & ".join([*row, *(_cell(cells[i]) for i in columns)]) + r" \\")
     body = "\n".join(lines)
     cited = {cells[i].note for cells in table.cells for i in columns}
@@ -97,7 +101,7 @@ def _part(table: Table, columns: Sequence[int], caption: str, label: str, first:
 
 def _parts(table: Table) -> list[list[int]]:
     """Indices of the columns of each part, as many as a page has room for."""
-    names = max((len(table.section.name_of(line)) for line in table.section.lines), default=0)
+    names = max((len(table.section.name_of(line.sae, line.role)) for line in table.section.lines), default=0)
     kinds = max((len(line.architecture) for line in table.section.lines), default=0)
     room = PAGE - CHARACTER * (names + max(kinds, len("architecture")) + 6 * (len(table.widths) > 1)) - 3 * GAP
     parts: list[list[int]] = [[]]

@@ -75,9 +75,9 @@ class Section:
         """The lines of these roles, in the board's order."""
         return [line for line in self.lines if line.role in roles]
 
-    def name_of(self, line: Line) -> str:
-        """What a line is called where the section's hook stands in the title: a null or baseline without it."""
-        return line.sae.removesuffix(f" at {self.hook_out}") if line.role != "sae" else line.sae
+    def name_of(self, sae: str, role: str) -> str:
+        """What it is called where the section's hook stands in the title: a null or baseline without it."""
+        return sae if role == "sae" else sae.removesuffix(f" at {self.hook_out}")
 
 
 def sections(scores: Sequence[Score], board: Board) -> list[Section]:

@@ -69,7 +69,7 @@ class Baseline(NamedTuple):
     commit: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The lines of a comparison, with what they come to.
 
@@ -135,6 +135,11 @@ class Comparison:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        from saebench.results.report import summary
+
+        return f"<Comparison: {len(self)} lines, {summary(self)}>"
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -89,17 +89,25 @@ def board_html(rows: Sequence[Row]) -> str:
 
 def _value(value: object, stderr: float | None) -> str:
     if not isinstance(value, float):
-        return str(value)
+        return "-" if value is None or type(value).__name__ == "NAType" else str(value)
     return number(value) + (f" ± {stderr:.1g}" if stderr is not None else "")
 
 
 def _table_html(headers: Iterable[str], rows: Iterable[Sequence[str]], titles: Iterable[str]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in headers)
+    """A table that scrolls in itself where it is wide; names left, numbers right."""
+    head = "".join(f"<th{_left(i)}>{html.escape(name)}</th>" for i, name in enumerate(headers))
     body = "".join(
-        f'<tr title="{html.escape(title, quote=True)}">' + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>"
+        (f'<tr title="{html.escape(title, quote=True)}">' if title else "<tr>")
+        + "".join(f"<td{_left(i)}>{html.escape(cell)}</td>" for i, cell in enumerate(row))
+        + "</tr>"
         for row, title in zip(rows, titles, strict=True)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f'<table style="white-space: nowrap; text-align: right"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+    return f'<div style="overflow-x: auto">{table}</table></div>'
+
+
+def _left(column: int) -> str:
+    return "" if column else ' style="text-align: left"'
 
 
 def cells(line: Line) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def test_html_shows_values_with_errors_and_escapes(results: Results, make: Any) 
 def test_nothing_can_be_shown_too(tmp_path: Path) -> None:
     empty = Results()
     assert len(empty.frame()) == len(empty.board()) == 0
-    assert "<table>" in empty._repr_html_() and repr(empty).startswith("<Results: 0 rows")
+    assert "<table" in empty._repr_html_() and repr(empty).startswith("<Results: 0 rows")
     empty.to_parquet(tmp_path / "e.parquet")
     empty.save(tmp_path)
     assert not (tmp_path / "rows.jsonl").exists()
