@@ -25,7 +25,7 @@ def resolve_device(device: str | torch.device) -> torch.device | None:
     try:
         target = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise unknown("device", str(device), ("auto", "cpu", "cuda", "cuda:0", "mps")) from error
+        raise unknown("device", str(device), ("auto", "cpu", "cuda", "cuda:0", "mps", "shard")) from error
     if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
         raise UserError(
@@ -38,8 +38,15 @@ def resolve_device(device: str | torch.device) -> torch.device | None:
 
 
 def default_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in double precision; Apple's does not."""
+    return device.type != "mps"
 
 
 def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:

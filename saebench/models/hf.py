@@ -209,7 +209,7 @@ class HFSubject(Subject):
                 self._put(op, block, point, value)
             op.read(block.resid_post, partial(_finish, got.append))
             self._call(op, tokens)
-        return got[0].reshape(resid.shape)
+        return got[0].reshape(resid.shape).to(self.device)
 
     # reading
 
@@ -263,7 +263,7 @@ class HFSubject(Subject):
                     f"{point.path!r} of {self.name} ({self.architecture}) gives {list(tensor.shape)}, which is not one "
                     f"vector for each of {list(tokens.shape)} tokens."
                 )
-            seen[point] = tensor.detach().reshape(*tokens.shape, -1).clone()
+            seen[point] = tensor.detach().to(self.device, copy=True).reshape(*tokens.shape, -1)
             if len(seen) == len(keep):
                 raise Stop
 
@@ -317,7 +317,7 @@ class HFSubject(Subject):
             self._call(op, run.tokens, {} if run.past is None else run.past.call(run.tokens, self._takes_positions))
         if any(check() != 1 for check in checks) or not got:
             raise UserError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
-        return got[0]
+        return got[0].to(self.device)
 
     def _enter(self, op: Surgery, layer: int, resid: Tensor) -> Callable[[], int]:
         """Skip the layers before `layer` and let it start from `resid`; returns how often it did."""

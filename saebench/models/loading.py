@@ -20,6 +20,8 @@ from saebench.models.subject import Subject
 
 WORLD = ("world", "saebench-world")
 """Names of the shipped model."""
+SHARD = "shard"
+"""The device that stands for all of them."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _SCHEME = re.compile(r"([a-z][a-z0-9_-]+):(.+)")
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -41,8 +43,9 @@ def load_model(
             `synthetic:KIND?d=64&n=256` (no language model: activations with a known dictionary),
             `SCHEME:NAME` of an installed adapter (entry point group `saebench.models`), a
             transformers model, a HookedTransformer, a TransformerBridge, or a `Subject`.
-        device: "auto" (CUDA if there is one, else CPU; an object stays where it is) or a device. An
-            object given with a device is moved there, in place.
+        device: "auto" (CUDA if there is one, else MPS, else CPU; an object stays where it is), a device, or
+            "shard": spread over all devices, then memory and disk, by accelerate's `device_map="auto"`. An
+            object given with a device is moved there, in place; one that is spread stays where it is.
         dtype: "auto" (float32 on CPU, the checkpoint's own on CUDA; an object's own) or a type.
         tokenizer: Tokenizer object, or directory or hub id to load one from; by default the model's own.
         revision: Hub revision.
@@ -51,7 +54,8 @@ def load_model(
     Raises:
         UserError: The reference leads to no usable causal model, or the device is absent.
     """
-    target = resolve_device(device)
+    shard = str(device) == SHARD
+    target = None if shard else resolve_device(device)
     wanted = resolve_dtype(dtype)
     if isinstance(tokenizer, str):
         tokenizer = _load_tokenizer(tokenizer, None, offline)
@@ -76,8 +80,7 @@ def load_model(
         from saebench.data.world import MODEL_DIR
 
         ref = os.fspath(MODEL_DIR)
-    place = target or default_device()
-    model, name = _load(ref, place, wanted, revision, offline)
+    model, name = _load(ref, None if shard else target or default_device(), wanted, revision, offline)
     if tokenizer is None:
         tokenizer = _own_tokenizer(ref, revision, offline)
     return _hugging_face(model, WORLD[0] if shipped else name, tokenizer)
@@ -105,6 +108,11 @@ def _wrap(model: Any, tokenizer: Any, target: torch.device | None) -> Subject:
             "a HookedTransformer or a TransformerBridge."
         )
     if target is not None and not _same_device(next(model.parameters()).device, target):
+        if getattr(model, "hf_device_map", None):
+            raise UserError(
+                f"{type(model).__name__} is spread over devices by its device_map: leave device at 'auto', or load it "
+                f"on {target}."
+            )
         model.to(target)
     if "HookedTransformer" in ancestors:
         config: Any = model.cfg
@@ -152,14 +160,16 @@ def _adapt(scheme: str, ref: str, **options: Any) -> Subject:
 
 
 def _load(
-    ref: str, device: torch.device, dtype: torch.dtype | None, revision: str | None, offline: bool
+    ref: str, device: torch.device | None, dtype: torch.dtype | None, revision: str | None, offline: bool
 ) -> tuple[nn.Module, str]:
+    """A model in evaluation mode on a device, or spread over all of them for None, and its name."""
     source, name = _locate(ref)
-    kind: Any = dtype or (torch.float32 if device.type == "cpu" else "auto")
+    kind: Any = dtype or (torch.float32 if (device or default_device()).type == "cpu" else "auto")
+    spread = {} if device is not None else {"device_map": "auto"}
     try:
         with _without_weight_bar():
             loaded: Any = _class_of(source, revision, offline).from_pretrained(
-                source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True
+                source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True, **spread
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -172,7 +182,7 @@ def _load(
             f"Checkpoint {ref!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]!r}: "
             "they would be random. Save the whole causal model."
         )
-    return model.to(device).eval().requires_grad_(False), name
+    return (model if device is None else model.to(device)).eval().requires_grad_(False), name
 
 
 def _class_of(source: str, revision: str | None, offline: bool) -> Any:

@@ -61,8 +61,8 @@ class Fixed(Swap):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         self.fired += 1
-        rows = first_tensor(args, kwargs).shape[:-1]  # OPT runs its MLP on [batch * length, width]
-        return _pack(self._value.reshape(*rows, -1).clone(), self._arity)
+        given = first_tensor(args, kwargs)  # of another shape in OPT, and on another device in a sharded model
+        return _pack(self._value.to(given.device).reshape(*given.shape[:-1], -1).clone(), self._arity)
 
 
 class Surgery:
