@@ -1,6 +1,6 @@
 """What collecting contexts adds to a core pass, its memory, and the speed of the judge for no network.
 
-    python benchmarks/autointerp.py [--tokens 40000] [--threads 1] [--out benchmarks/results/autointerp.md]
+    python -m benchmarks.autointerp [--tokens 40000] [--threads 1] [--out benchmarks/results/autointerp.md]
 
 Ratios of CPU time within one process: the core suite's stream metrics on one SAE with 16,384 latents (random unit
 directions, the 32 largest fire; a trained SAE of that width costs the same), alone and with contexts collected.
@@ -10,18 +10,15 @@ Medians of `--repeats` interleaved rounds. Memory is the peak of two processes, 
 from __future__ import annotations
 
 import argparse
-import resource
-import statistics
-import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import saebench as sb
+from benchmarks import timing
 from saebench.data.corpus import build_corpus
 from saebench.data.datasets import Dataset
 from saebench.data.world import MODEL_DIR
@@ -67,24 +64,14 @@ def main() -> None:
         _memory_child(options.memory_of)
         return
     parts = {"passes": _passes, "memory": _memory, "judge": _judge}
-    lines = ["| what | measured | goal |", "|---|---|---|"]
-    for name in options.only or parts:
-        lines += parts[name](options)
-    head = f"{options.tokens:,} tokens, {options.threads} threads, torch {torch.__version__}"
-    text = f"{head}\n\n" + "\n".join(lines) + "\n"
-    sys.stdout.write(text)
-    if options.out:
-        Path(options.out).write_text(text, encoding="utf-8")
+    lines = [line for name in options.only or parts for line in parts[name](options)]
+    timing.tell(options, ["what", "measured", "goal"], lines)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=int, default=40_000)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = timing.parser(__doc__ or "", tokens=40_000, threads=1, repeats=3)
     parser.add_argument("--latents", type=int, default=1000, help="latents of a shipped SAE that the judge is timed on")
     parser.add_argument("--only", nargs="*", choices=["passes", "memory", "judge"], help="leave out the rest")
-    parser.add_argument("--out")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -108,13 +95,7 @@ def _passes(options: argparse.Namespace) -> list[str]:
         "all 16,384 latents": partial(_run, model, data, sae, core, fitted, EVERY),
     }
     _run(model, data, sae, [], fitted, SOME)  # compiles
-    taken: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(options.repeats):
-        for name, job in work.items():
-            began = time.process_time()
-            job()
-            taken[name].append(time.process_time() - began)
-    seconds = {name: statistics.median(values) for name, values in taken.items()}
+    seconds = timing.in_turns(work, options.repeats)
     goals = {"1,000 latents": "1.15", "all 16,384 latents": "1.40"}
     return [
         f"| core pass with contexts of {name}, over core alone | {seconds[name] / seconds['core']:.2f} | {goal} |"
@@ -136,19 +117,14 @@ def _run(model: Any, data: Dataset, sae: Any, metrics: list, fitted: Fit, s: Sam
 def _memory(options: argparse.Namespace) -> list[str]:
     """Peak memory of collecting over ten times the tokens."""
     few, many = options.tokens // 2, options.tokens * 5
-    small, large = (_peak(tokens) for tokens in (few, many))
+    small, large = (timing.peak_of("benchmarks.autointerp", tokens) for tokens in (few, many))
     return [f"| peak memory of a pass with contexts, {many:,} tokens over {few:,} | {large / small:.3f} | 1.10 |"]
-
-
-def _peak(tokens: int) -> float:
-    words = [sys.executable, __file__, "--memory-of", str(tokens)]
-    return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1])
 
 
 def _memory_child(tokens: int) -> None:
     model, data, sae = _setting(tokens)
     _run(model, data, sae, [], Fit(sae, errors=False, codes=False), SOME)
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+    timing.tell_peak()
 
 
 def _judge(options: argparse.Namespace) -> list[str]:

@@ -1,7 +1,7 @@
 """Speed and memory of the core pass, as ratios within one run.
 
-    python benchmarks/passes.py [--tokens 40000] [--threads 2] [--out benchmarks/passes.md]
-    python benchmarks/passes.py --device cuda --body 768x12 --latents 24576 --tokens 1000000
+    python -m benchmarks.passes [--tokens 40000] [--threads 2] [--out benchmarks/passes.md]
+    python -m benchmarks.passes --device cuda --body 768x12 --latents 24576 --tokens 1000000
 
 Every figure is a ratio of times taken in one process on the same batches, model and SAEs: CPU seconds on a
 CPU, seconds by the clock on a GPU. `--body WIDTHxLAYERS` takes a GPT-2 of that size with random weights and a
@@ -13,17 +13,16 @@ for each SAE its matrix products, on the same batches. Medians of `--repeats` in
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 import saebench as sb
+from benchmarks import timing
 from saebench.data.corpus import build_corpus
 from saebench.engine.batches import Batcher
 from saebench.engine.execute import token_budget
@@ -40,26 +39,16 @@ def main() -> None:
         _memory_child(options.memory_of)
         return
     torch.set_num_threads(options.threads)
-    lines = ["| what | ratio | target |", "|---|---|---|", *_speed(options), _memory(options), *_command()]
-    text = (
-        f"{options.tokens:,} tokens, {options.threads} threads, torch {torch.__version__}\n\n" + "\n".join(lines) + "\n"
-    )
-    sys.stdout.write(text)
-    if options.out:
-        Path(options.out).write_text(text, encoding="utf-8")
+    timing.tell(options, ["what", "ratio", "target"], [*_speed(options), _memory(options), *_command()])
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=int, default=40_000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = timing.parser(__doc__ or "", tokens=40_000, threads=2, repeats=5)
     parser.add_argument("--model", default="world")
     parser.add_argument("--sae", default="world:topk-mid")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--body", metavar="WIDTHxLAYERS", help="a GPT-2 of this size with random weights")
     parser.add_argument("--latents", type=int, default=24_576, help="latents of its SAE")
-    parser.add_argument("--out")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -121,7 +110,9 @@ def _speed(options: argparse.Namespace) -> list[str]:
         "floor, 1 SAE": lambda: _floor(model, corpus, sae, budget, saes=1),
         "floor, 4 SAEs": lambda: _floor(model, corpus, sae, budget, saes=4),
     }
-    seconds = _interleaved(work, options.repeats, options.device)
+    clock = time.process_time if options.device == "cpu" else _device_clock
+    timing.in_turns(work, 1, clock)  # compiles, and fills caches
+    seconds = timing.in_turns(work, options.repeats, clock)
     further = (seconds["core, 4 SAEs"] - seconds["core, 1 SAE"]) / (seconds["floor, 4 SAEs"] - seconds["floor, 1 SAE"])
     speed = options.tokens / seconds["core, 1 SAE"]
     sys.stderr.write(f"{speed:,.0f} tokens a second with core on one SAE\n")
@@ -194,19 +185,6 @@ def _spliced(model: object, run: object, hook: str, batch: object, value: torch.
     return model.logits(model.resume(run, hook, patched)[batch.predicts]).log_softmax(-1)
 
 
-def _interleaved(work: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, float]:
-    """Median seconds of each piece of work, taken in turns so that a slow spell hits all alike."""
-    clock = time.process_time if device == "cpu" else _device_clock
-    taken: dict[str, list[float]] = {name: [] for name in work}
-    for round_ in range(repeats + 1):
-        for name, job in work.items():
-            began = clock()
-            job()
-            if round_:
-                taken[name].append(clock() - began)
-    return {name: statistics.median(values) for name, values in taken.items()}
-
-
 def _device_clock() -> float:
     torch.cuda.synchronize()
     return time.perf_counter()
@@ -214,17 +192,10 @@ def _device_clock() -> float:
 
 def _memory(options: argparse.Namespace) -> str:
     """Peak memory of a pass over ten times the tokens, each in a process of its own."""
-    small, large = (_peak(tokens) for tokens in (options.tokens // 2, options.tokens * 5))
+    small, large = (timing.peak_of("benchmarks.passes", tokens) for tokens in (options.tokens // 2, options.tokens * 5))
     return (
         f"| peak memory for {options.tokens * 5:,} tokens over {options.tokens // 2:,} | {large / small:.3f} | 1.10 |"
     )
-
-
-def _peak(tokens: int) -> float:
-    done = subprocess.run(
-        [sys.executable, __file__, "--memory-of", str(tokens)], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.strip().splitlines()[-1])
 
 
 def _memory_child(tokens: int) -> None:
@@ -232,7 +203,7 @@ def _memory_child(tokens: int) -> None:
     metrics = [m for m in sb.load_suite("core").metrics() if m.kind == "stream"]
     budget = token_budget(model.device, [sae])
     _pass(model, corpus, [_task(sae, metrics, _fitted(model, sae, corpus, budget))], budget)
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+    timing.tell_peak()
 
 
 def _command() -> list[str]:
