@@ -7,13 +7,16 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
 Run = Callable[[torch.Tensor, torch.Tensor], dict]
+CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
+PATIENCE = 10.0
+"""Seconds after which a part says how far it is."""
 
 
 def main() -> None:
@@ -23,7 +26,7 @@ def main() -> None:
     device = torch.device(asked["device"])
     run = {"match": _match, "scipy": _scipy, "product": _product}[asked["side"]](asked)
     a, b = pair(asked["kind"], asked["n"], asked["d"], device, unequal=asked["variant"] == "unequal")
-    held, clock = _peak(device), time.process_time if asked["clock"] == "cpu" else time.perf_counter
+    held, clock = _peak(device), CLOCKS[asked["clock"]]
     _settle(device)
     began = clock()
     found = run(a, b)
@@ -55,7 +58,8 @@ def _match(asked: dict) -> Run:
     signed, device = asked["variant"] == "signed", torch.device(asked["device"])
     small = [dictionary(x, "warm") for x in pair("isotropic", 64, 8, device, unequal=asked["variant"] == "unequal")]
     matched(*small, signed=True, settings=Settings(dtype=torch.float32))  # loads or compiles, and wakes the device
-    parts, dtype = _timed(device), getattr(torch, asked["dtype"], None)
+    parts, dtype = _timed(device, CLOCKS[asked["clock"]]), getattr(torch, asked["dtype"], None)
+    _tell_progress()
 
     def run(a: torch.Tensor, b: torch.Tensor) -> dict:
         found = matched(dictionary(a, "a"), dictionary(b, "b"), signed=signed, settings=Settings(dtype=dtype))
@@ -64,8 +68,28 @@ def _match(asked: dict) -> Run:
     return run
 
 
-def _timed(device: torch.device) -> dict[str, float]:
-    """Have the parts of a matching add their wall seconds to a table from now on."""
+def _tell_progress() -> None:
+    """Have every pass over blocks say on stderr how far it is, if it takes long."""
+    from saebench.matching import candidates, exact, pricing
+
+    for module in (candidates, exact, pricing):
+        module.blocks = _told(module.blocks, module.__name__.rpartition(".")[2])
+
+
+def _told(blocks: Callable[..., Iterator[slice]], name: str) -> Callable[..., Iterator[slice]]:
+    def told(rows: int, columns: int, device: torch.device) -> Iterator[slice]:
+        last = time.perf_counter()
+        for part in blocks(rows, columns, device):
+            yield part
+            if time.perf_counter() - last > PATIENCE:
+                last = time.perf_counter()
+                sys.stderr.write(f"  {name}: {part.stop:,} of {rows:,} rows against {columns:,}\n")
+
+    return told
+
+
+def _timed(device: torch.device, clock: Callable[[], float]) -> dict[str, float]:
+    """Have the parts of a matching add their seconds to a table from now on."""
     from saebench.matching import exact
 
     rest: Any = exact._Rest
@@ -78,20 +102,24 @@ def _timed(device: torch.device) -> dict[str, float]:
     }
     seconds = dict.fromkeys(places, 0.0)
     for name, (owner, attribute) in places.items():
-        setattr(owner, attribute, _counted(getattr(owner, attribute), name, seconds, device))
+        setattr(owner, attribute, _counted(getattr(owner, attribute), name, seconds, device, clock))
     return seconds
 
 
-def _counted(function: Callable[..., Any], name: str, seconds: dict[str, float], device: torch.device) -> Any:
+def _counted(
+    function: Callable[..., Any], name: str, seconds: dict[str, float], device: torch.device, clock: Callable[[], float]
+) -> Any:
     @functools.wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:
         _settle(device)
-        began = time.perf_counter()
+        began = clock()
         try:
             return function(*args, **kwargs)
         finally:
             _settle(device)
-            seconds[name] += time.perf_counter() - began
+            seconds[name] += clock() - began
+            if clock() - began > PATIENCE:
+                sys.stderr.write(f"  {name}: {clock() - began:.0f} s\n")
 
     return counted
 
