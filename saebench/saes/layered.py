@@ -40,11 +40,12 @@ class Layered:
         if not hook:
             raise UserError(
                 f"SAE {self.name!r} is scored at each of {len(self.hooks)} hooks. Pass one of them, such as "
-                f"hook={self.hooks[0]!r}; there are: {', '.join(self.hooks)}."
+                f"hook={self.hooks[0]!r} (or at:{self.hooks[0]}@REF); there are: {', '.join(self.hooks)}."
             )
         out = hook.rpartition("->")[2].strip()
         if out not in self.hooks and not self.anywhere:
-            raise unknown(f"hook of SAE {self.name!r}:", out, self.hooks)
+            known = unknown(f"hook of SAE {self.name!r}:", out, self.hooks)
+            raise UserError(f"{known} One of several hooks is named at:HOOK@REF.")
         coder = self.make(out if out in self.hooks else hook)
         return coder.replace(
             name=f"{self.name} at {out}", ref=self.ref, metadata={**coder.metadata, **self.metadata},

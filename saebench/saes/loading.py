@@ -17,7 +17,7 @@ from saebench.saes.layered import Layered
 from saebench.saes.protocol import SparseCoder
 from saebench.saes.recipes import DERIVED, Recipe, parse
 
-SCHEMES = ("world", "saelens", "hf", "baseline", "null", "prefix")
+SCHEMES = ("world", "saelens", "hf", "baseline", "null", "prefix", "at")
 """What may stand before the colon of a reference."""
 
 _GENERIC = ("sae_weights", "ae", "sae", "params", "final", "pruned", "weights", "model", "saebench")
@@ -43,7 +43,7 @@ def load_sae(
         ref: `world:NAME`, a local file or directory, `saelens:RELEASE/ID`,
             `hf:OWNER/REPO[/PATH][@REV]`, `baseline:identity`, `baseline:pca[-K]`, `null:random[-K]`,
             `null:untrained@REF`, `null:shuffled@REF`, `prefix:M@REF` (the first M latents of a
-            Matryoshka SAE), or an object with encode and decode.
+            Matryoshka SAE), `at:HOOK@REF` (one hook of several), or an object with encode and decode.
         hook: Hook it reads and reconstructs, `IN -> OUT` for a transcoder; overrides what it declares.
         device: `auto` is CUDA where there is one, else the CPU.
         dtype: Precision of its products, single if None.
@@ -73,7 +73,7 @@ def _open(ref: Any, *, hook: str | None, offline: bool, name: str | None, seed: 
     if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
         return parse(str(ref), hook=hook or "", name=name, seed=seed)
     coder = _load_reference(scheme, rest, str(ref), hook=hook, offline=offline, seed=seed)
-    return _label(coder, ref=str(ref), name=name or _short(scheme, rest))
+    return _label(coder, ref=str(ref), name=name or (coder.name if scheme == "at" else _short(scheme, rest)))
 
 
 def _placed(
@@ -177,6 +177,8 @@ def _load_reference(
         return coder
     if scheme == "prefix":
         return _prefix(rest, hook=hook, offline=offline)
+    if scheme == "at":
+        return _at(rest, offline=offline)
     if scheme == "saelens":
         release, slash, sae_id = rest.partition("/")
         if not slash or not sae_id:
@@ -204,6 +206,13 @@ def _prefix(rest: str, *, hook: str | None, offline: bool) -> SparseCoder:
     if not at or not base or not m.isdecimal():
         raise UserError(f"prefix:{rest}: write prefix:M@REF, the first M latents of the SAE REF.")
     return cast("SparseCoder", prefix(load_sae(base, hook=hook, device="cpu", offline=offline), int(m)))
+
+
+def _at(rest: str, *, offline: bool) -> SparseCoder:
+    place, at, base = rest.partition("@")
+    if not at or not base or not place:
+        raise UserError(f"at:{rest}: write at:HOOK@REF, what the SAE REF reconstructs at HOOK.")
+    return load_sae(base, hook=place, device="cpu", offline=offline)
 
 
 def _from_world(name: str) -> SparseCoder | Layered:

@@ -106,6 +106,18 @@ def test_crosscoder_that_contradicts_its_description(
 def test_hook_that_a_crosscoder_does_not_write(tmp_path: Path) -> None:
     folder = described(tmp_path, CROSS, architecture="crosscoder", hook=LISTED, subtract_b_dec="null")
     refused(folder, "Did you mean 'blocks.2.hook_resid_post'", hook="blocks.4.hook_resid_post")
+    refused(f"at:{HOOKS[0]}", "write at:HOOK@REF")
+    refused(f"at:blocks.4.hook_resid_post@{folder}", "Did you mean 'blocks.2.hook_resid_post'.*at:HOOK@REF")
+
+
+def test_reference_to_one_hook_of_several(tmp_path: Path) -> None:
+    folder = described(tmp_path, CROSS, architecture="crosscoder", hook=LISTED, subtract_b_dec="null")
+    ref = f"at:{HOOKS[1]}@{folder}"
+    coder = load_sae(ref)
+    assert coder.fingerprint == load_sae(folder, hook=HOOKS[1]).fingerprint
+    assert (coder.ref, coder.name) == (ref, f"{tmp_path.name} at {HOOKS[1]}")
+    assert [one.name for one in resolve([f"mine={ref}"])] == ["mine"]
+    assert float(sb.match(ref, ref).mean_max_cosine) == pytest.approx(1)
 
 
 # cross-layer transcoders
