@@ -53,6 +53,8 @@ def renamed(
 def _taken(tensor: Tensor, ours: str, where: str, *, turn: bool) -> Tensor:
     """A tensor the way round that a coder has it; only rows of a decoder, which are gathered, must lie together."""
     check_fractions(ours, tensor, where)
+    if ours in ("W_enc", "W_dec") and tensor.ndim != 2:
+        raise UserError(f"{where}: {ours!r} must be a matrix, found shape {list(tensor.shape)}.")
     tensor = single(tensor)
     tensor = tensor.T if turn and tensor.ndim == 2 else tensor
     return tensor if ours == "W_enc" else tensor.contiguous()
@@ -89,6 +91,23 @@ def check_sizes(declared: Mapping[str, Any], found: Mapping[str, int], where: st
             raise UserError(f"{where}: the configuration says {key} is {told!r}, but its tensors have {size}.")
 
 
+def check_together(weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors whose sizes are not those of `W_dec [F, d_out]`, before they are multiplied.
+
+    Raises:
+        UserError: Names the tensor and both shapes.
+    """
+    latents, d_out = weights["W_dec"].shape
+    wanted = {"W_enc": (len(weights["W_enc"]), latents), "b_enc": (latents,), "b_dec": (d_out,),
+              "threshold": (latents,)}  # fmt: skip
+    for name, shape in wanted.items():
+        if name in weights and tuple(weights[name].shape) != shape:
+            found = list(weights[name].shape)
+            raise UserError(
+                f"{where}: {name!r} has shape {found}, but W_dec {[latents, d_out]} asks for {list(shape)}."
+            )
+
+
 def section(config: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     """The object under a key of a configuration, empty where it says nothing.
 
@@ -117,7 +136,7 @@ def number(config: Mapping[str, Any], key: str, where: str) -> float | None:
 
 def scalar(tensor: Tensor | None, default: Any = None) -> Any:
     """The number in a tensor of one entry."""
-    return default if tensor is None else tensor.reshape(-1)[0].item()
+    return default if tensor is None or not tensor.numel() else tensor.reshape(-1)[0].item()
 
 
 def _listed(tensors: Mapping[str, Tensor]) -> str:

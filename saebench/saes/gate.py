@@ -41,6 +41,9 @@ def check_shapes(coder: Coder, where: str) -> None:
     """
     if coder.W_dec.ndim != 2:
         raise UserError(f"{where}: 'W_dec' must be [latents, width], found shape {list(coder.W_dec.shape)}.")
+    W_enc = coder.tensors().get("W_enc")
+    if W_enc is not None and W_enc.ndim < 2:
+        raise UserError(f"{where}: 'W_enc' must be [width, latents], found shape {list(W_enc.shape)}.")
     latents, d_out, d_in = coder.d_sae, coder.d_out, coder.d_in
     if not latents or not d_out or not d_in:
         raise UserError(f"{where}: there is nothing in it: d_in {d_in}, d_out {d_out}, {latents} latents.")
@@ -90,7 +93,7 @@ def _silent(coder: Coder) -> Tensor:
     bar = getattr(coder, "threshold", None)
     level = torch.zeros(coder.d_sae, device=coder.device) if bias is None else bias
     passes = level > (0 if bar is None else bar.clamp_min(0))
-    empty = torch.ones(coder.d_in, dtype=coder.dtype, device=coder.device) @ coder.W_enc == 0
+    empty = coder.W_enc.new_ones(coder.d_in) @ coder.W_enc == 0
     at = (empty & ~passes).nonzero().view(-1)  # few columns add up to zero; of those, all must be zero
     empty[at] = coder.W_enc[:, at].abs().amax(0) == 0
     return empty & ~passes

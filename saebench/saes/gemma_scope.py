@@ -83,7 +83,7 @@ def build_second(checkpoint: Checkpoint) -> Coder:
             f"{where}: writes to several layers, as a layer of a cross-layer transcoder does. Name the folder of all "
             "its layers, which are files NAME_layer_0.safetensors and so on."
         )
-    check_sizes({"width": config.get("width")}, {"width": checkpoint.shapes["w_enc"][1]}, where)
+    check_sizes({"width": config.get("width")}, {"width": checkpoint.shapes["w_dec"][0]}, where)
     hook_in = hook_of_module(str(config.get("hf_hook_point_in") or ""))
     told = config.get("hf_hook_point_out")
     hook_out = hook_of_module(str(told)) if told else hook_in

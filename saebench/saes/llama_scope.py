@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import JumpReLU, ReLU, TopK
-from saebench.saes.building import check_sizes, number, renamed, scalar, section
+from saebench.saes.building import check_sizes, check_together, number, renamed, scalar, section
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.gate import admit
@@ -62,6 +62,7 @@ def _build(checkpoint: Checkpoint, config: Mapping[str, Any], *, folded_threshol
     act = _supported(config, where)
     tensors = checkpoint.tensors()
     weights = _weights(tensors, config, act, where)
+    check_together(weights, where)
     d_in, latents = weights["W_enc"].shape
     factor = number(config, "expansion_factor", where)
     width = config.get("d_sae") or (int(d_in * factor) if factor else None)

@@ -127,6 +127,13 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
         _tensors(lambda t: t.update({name: (100 * one).to(torch.int8) for name, one in t.items()})),
         "'W_.*' holds int8 numbers, and a quantised SAE cannot be read without its scales. Save it in float32",
     ),
+    "matrix that is none": (
+        _tensors(lambda t: t.update(W_enc=t["W_enc"].reshape(-1))), rf"W_enc' must be \[width, .* shape \[{D * F}\]"
+    ),
+    "precisions that differ": (
+        _tensors(lambda t: t.update(W_enc=t["W_enc"].double(), b_enc=t["b_enc"][:-1].half())),
+        rf"'b_enc' has shape \[{F - 1}\], but the other tensors ask for \[{F}\]",
+    ),
     "link in a loop": (_linked(WEIGHTS), f"{WEIGHTS} is a link to {WEIGHTS}, which leads nowhere. Copy or download"),
     "link to nothing": (_linked("blobs/0a"), f"{WEIGHTS} is a link to blobs/0a, which leads nowhere"),
 }  # fmt: skip
