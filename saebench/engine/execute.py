@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from saebench.engine.joint import Joint
 from saebench.engine.kept import Kept
 from saebench.engine.latent import write_pages
 from saebench.engine.pooling import Pool
+from saebench.engine.rooms import moved_in, rooms
 from saebench.engine.rows import Cell
 from saebench.engine.stream import Pass, Task
 from saebench.engine.truth import true_dictionary
@@ -72,7 +74,16 @@ def run(
         yield [cell.failed("error" if cell.model.truth is None else "not_applicable", cell.problem)]
     for data, cells in plan.passes().items():
         known = kept.setdefault(data, Kept()) if kept is not None else None
-        yield from _weights(cells) if not data else _stream(data, cells, partial, progress, known, pages)
+        parts = rooms(cells)
+        for number, part in enumerate(parts):
+            advanced = _share_of(progress, data, number, len(parts))
+            with moved_in(part) if len(parts) > 1 else nullcontext(part) as inside:
+                yield from _stream(inside, partial, advanced, known, pages) if data else _weights(inside)
+
+
+def _share_of(progress: Progress, data: str, number: int, parts: int) -> Callable[[float], None]:
+    """What tells of one of several passes over the same text."""
+    return lambda share: progress.advanced(data, (number + share) / parts)
 
 
 def token_budget(device: torch.device, saes: Iterable[SparseCoder]) -> int:
@@ -100,10 +111,9 @@ def _weights_cell(cell: Cell, weights: Weights, truth: TrueDictionary | NotAppli
 
 
 def _stream(
-    data: str,
     cells: list[Cell],
     partial: Path | None,
-    progress: Progress,
+    advanced: Callable[[float], None],
     kept: Kept | None,
     pages: Path | None,
 ) -> Iterator[list[Row]]:
@@ -125,7 +135,7 @@ def _stream(
         means=items.means(tasks, dataset.corpus, model),
         budget=budget,
         checkpoint=checkpoint,
-        progress=lambda share: progress.advanced(data, share),
+        progress=advanced,
         kept=kept,
     )
     if stream.wanted:

@@ -14,6 +14,7 @@ from saebench.engine import groups as seed_groups
 from saebench.engine.judged import chosen_judge, refuse_remote
 from saebench.engine.plan import GROUPED, Failure, Plan, chosen_data, chosen_metrics, make_plan
 from saebench.engine.references import fitted, fitting_text, references
+from saebench.engine.rooms import settled
 from saebench.errors import UserError, unknown
 from saebench.inputs import FITTED
 from saebench.results import Store
@@ -64,7 +65,8 @@ def prepare(
     streams = any(metric.kind != "weights" for metric in wanted)
     read = read_data(sources, subject, seed=seed, offline=offline) if streams else {}
     readable = {name: data.corpus for name, data in read.items() if not isinstance(data, str)}
-    scored = [sae.to(device=subject.device) for sae in fitting]
+    to_come = len(recipes) + sum(bool(ref) for ref in (suite.references.null, suite.references.baseline))
+    scored = settled(fitting, subject.device, to_come)
     fits = any(FITTED & set(metric.inputs.values()) for metric in wanted)
     needs_text = bool(fits or recipes or suite.references.null or suite.references.baseline)
     text = fitting_text(readable, sources, subject, offline=offline) if needs_text else None
@@ -76,7 +78,7 @@ def prepare(
         subject,
         suite,
         wanted,
-        scored,
+        settled(scored, subject.device),
         read,
         finished,
         seed=seed,

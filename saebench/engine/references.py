@@ -98,6 +98,7 @@ def fitted(
     for sae in saes:
         widths[sae.hook_out] = max(sae.d_sae, widths.get(sae.hook_out, 0))
     samples: dict[str, Tensor] = {}
+    home = next((sae.b_dec.device for sae in saes if sae.b_dec is not None), model.device)  # where they all fit
     for recipe in recipes:
         hooks = [recipe.hook] if recipe.hook else list(widths)
         if not hooks:
@@ -117,7 +118,7 @@ def fitted(
                 coder = coder.replace(name=f"{coder.name} at {hook}")
             if fitting.warning:
                 coder = coder.replace(warnings=[*coder.warnings, fitting.warning])
-            made.append(coder.to(device=model.device))
+            made.append(coder.to(device=home))
     return made
 
 

@@ -74,7 +74,7 @@ def examined(family: str, model: Any) -> Finding:
         plain = model(input_ids=tokens, use_cache=False, output_hidden_states=True)
     faults = [*_wrong_values(subject, run, plain), *_wrong_sums(run, subject.n_layers)]
     for hook in subject.sites():
-        faults += _wrong_resumption(subject, run, hook, plain.logits)
+        faults += _wrong_resumption(subject, run, hook)
     return Finding(family, missing, faults=faults, layers=subject.n_layers)
 
 
@@ -113,7 +113,7 @@ def _wrong_sums(run: Run, layers: int) -> list[str]:
                 factor = ((end - start) * part).sum() / part.square().sum()
                 faults += [] if close(start + factor * part, end) else [f"{branch} of layer {layer}"]
         normed = acts[at.NORMALIZED]
-        if normed is not None and not close(normed.square().mean(-1), torch.ones(normed.shape[:-1]), 1e-2):
+        if normed is not None and not 0.5 < float(normed.square().mean()) < 1.01:  # less than 1 by the norm's epsilon
             faults.append(f"{at.NORMALIZED} of layer {layer}")
         pre, attn, mlp, post = (acts[k] for k in (at.RESID_PRE, at.ATTN_OUT, at.MLP_OUT, at.RESID_POST))
         if acts[at.RESID_MID] is None and pre is not None and attn is not None and mlp is not None and post is not None:
@@ -121,7 +121,7 @@ def _wrong_sums(run: Run, layers: int) -> list[str]:
     return faults
 
 
-def _wrong_resumption(subject: Subject, run: Run, hook: str, logits: Tensor) -> list[str]:
+def _wrong_resumption(subject: Subject, run: Run, hook: str) -> list[str]:
     try:
         again = subject.resume(run, hook, run.acts[hook])
     except UserError as error:
@@ -132,7 +132,7 @@ def _wrong_resumption(subject: Subject, run: Run, hook: str, logits: Tensor) -> 
     faults = [] if torch.equal(again, run.final) else [f"{hook} resumed with its own value"]
     if site.kind not in (at.RESID_MID, at.NORMALIZED) and not close(got, _by_hand(subject, run.tokens, site, value)):
         faults.append(f"{hook} edited")
-    return faults if not torch.equal(got, logits) else [*faults, f"{hook} edited, without effect"]
+    return faults
 
 
 def _by_hand(subject: Any, tokens: Tensor, site: at.Site, value: Tensor) -> Tensor:
@@ -174,13 +174,15 @@ def page(findings: list[Finding]) -> str:
     """Markdown: families with every hook, those that lack some, those that are refused, those not tried."""
     fine = [f for f in findings if not (f.refused or f.unread or f.faults)]
     lines = ["Every hook: " + ", ".join(f"`{f.family}`" for f in fine if not f.missing) + ".", ""]
-    lines += ["| family | lacks | why |", "|---|---|---|"]
+    lines += ["| families | lack | why |", "|---|---|---|"]
+    alike: dict[str, list[str]] = {}
     for found in fine:
         for reason in dict.fromkeys(why for _, why in found.missing.values()):
             kinds = [k for k, (_, why) in found.missing.items() if why == reason]
             some = any(len(found.missing[k][0]) < found.layers for k in kinds)
-            names = ", ".join(f"`{k}`" for k in kinds) + (" in some layers" if some else "")
-            lines.append(f"| `{found.family}` | {names} | {reason} |")
+            names = "every hook" if len(kinds) == len(at.KINDS) else ", ".join(f"`{k}`" for k in kinds)
+            alike.setdefault(f"{names}{' in some layers' if some else ''} | {reason}", []).append(f"`{found.family}`")
+    lines += [f"| {', '.join(families)} | {what} |" for what, families in alike.items()]
     lines += ["", "| family | what is said |", "|---|---|"]
     for found in findings:
         said = found.refused or (found.faults[0] if found.faults else "")
