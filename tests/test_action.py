@@ -20,6 +20,7 @@ import yaml
 from safetensors.torch import save_file
 
 from saebench.cli import main
+from saebench.results.comment import MARKER
 from tests.helpers.toys import HOOK, tiny_llama, token_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,9 +146,9 @@ def _inputs(tmp_path: Path, sae: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("sae", "code", "told"),
     [
-        ("worse", 1, "### ❌ Regression in 2 of 2 held: explained_variance, nmse."),
-        ("old", 0, "### ✅ No regression in 2 held."),
-        ("better", 0, "### ✅ No regression in 2 held."),
+        ("worse", 1, "### ❌ Regression in 2 of 2 held metrics: explained_variance, nmse."),
+        ("old", 0, "### ✅ No regression in 2 held metrics."),
+        ("better", 0, "### ✅ No regression in 2 held metrics."),
     ],
 )
 def test_the_steps_exit_as_the_sae_deserves(
@@ -175,7 +176,7 @@ def test_what_cannot_be_told_is_said_and_passes_unless_told_to_fail(
             main([*words, *more, "--markdown", str(tmp_path / "comment.md")])
         assert left.value.code == code
         comment = (tmp_path / "comment.md").read_text()
-        assert "cannot be told" in comment.splitlines()[0] or "1 cannot tell" in comment.splitlines()[0]
+        assert "too noisy to tell" in comment.splitlines()[0] or "1 cannot tell" in comment.splitlines()[0]
         assert "**Cannot tell (1)**" in comment
         assert "Baseline: measured today" in comment
 
@@ -185,6 +186,13 @@ def test_a_mistake_is_a_comment_too(place: Path, tmp_path: Path, shim: Path) -> 
     code, outputs, summary = _run(place, tmp_path, shim, **inputs)
     assert (code, outputs["exit-code"]) == (2, "2")
     assert "Nothing could be compared" in summary and "absent.yaml" in summary
+    assert summary.endswith(f"\n{MARKER}\n"), "else a later run would not replace it"
+
+
+def test_an_error_cannot_leave_its_fence(place: Path, tmp_path: Path, shim: Path) -> None:
+    inputs = {**_inputs(tmp_path, "worse"), "gate": "```\n# Merged\n"}
+    _, _, summary = _run(place, tmp_path, shim, **inputs)
+    assert summary.count("```") == 2 and "# Merged" in summary.split("```")[1]
 
 
 def test_no_input_is_ever_part_of_a_script() -> None:

@@ -24,7 +24,7 @@ def markdown(comparison: Comparison, *, now: datetime | None = None) -> str:
     """
     head = _head(comparison, now or datetime.now(timezone.utc))
     parts = [_pair(pair, lines) for pair, lines in by_pair(comparison.lines)]
-    whole = [_folded(f"All {len(lines)} of {code(pair[1])}", lines) for pair, lines in by_pair(comparison.lines)]
+    whole = [_folded(f"All metrics of {code(pair[1])}", lines) for pair, lines in by_pair(comparison.lines)]
     text = "\n".join([*head, *(line for part in parts for line in part), *(line for part in whole for line in part)])
     if len(text) > MOST:
         text = "\n".join([*head, *(line for part in parts for line in part)])
@@ -54,7 +54,7 @@ def _age(baseline: Baseline, now: datetime) -> str:
 
 
 def _pair(pair: tuple[str, str], lines: Sequence[Line]) -> list[str]:
-    parts = [f"\nA: `{code(pair[0])}`, B: `{code(pair[1])}`\n"]
+    parts = [f"A, the baseline: `{code(pair[0])}`. B, the change: `{code(pair[1])}`.", ""]
     chosen = {
         "Regressions": [line for line in lines if line.held == "regression"],
         "Missing": [line for line in lines if line.held == "missing"],

@@ -32,17 +32,18 @@ def summary(comparison: Comparison) -> str:
 def headline(comparison: Comparison) -> str:
     """One sentence: what the gate says."""
     held = {name: len(comparison.held(name)) for name in HELD}
-    told = sum(held.values())
+    count = sum(held.values())
+    told = f"{count} held metric{'s' * (count != 1)}"
     if held["regression"]:
         names = [_name(line) for line in comparison.held("regression")]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return f"Regression in {held['regression']} of {told} held: {', '.join(names[:_NAMED])}{more}."
+        return f"Regression in {held['regression']} of {told}: {', '.join(names[:_NAMED])}{more}."
     if comparison.exit_code == 2:
         parts = [f"{held[name]} {name}" for name in ("missing", "cannot tell") if held[name]]
         parts += [f"SAEs missing in B: {', '.join(comparison.only_a)}"] if comparison.only_a else []
-        return f"Not passed, of {told} held: {'; '.join(parts)}."
-    unsure = f" ({held['cannot tell']} cannot be told)" if held["cannot tell"] else ""
-    return f"No regression in {told} held{unsure}."
+        return f"Not passed, of {told}: {'; '.join(parts)}."
+    unsure = f"; {held['cannot tell']} too noisy to tell" if held["cannot tell"] else ""
+    return f"No regression in {told}{unsure}."
 
 
 def text(comparison: Comparison) -> str:

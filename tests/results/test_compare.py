@@ -331,7 +331,7 @@ def test_text_is_a_table_with_the_verdict_below(mixed: Comparison) -> None:
     text = str(mixed)
     assert text.splitlines()[-2:] == [
         "1 better, 1 worse, 2 equal, 1 missing.",
-        "Regression in 1 of 4 held: cost.",
+        "Regression in 1 of 4 held metrics: cost.",
     ]
     assert "exact" in text and "bias: no row in B" in text and "nan" not in text
 
@@ -344,7 +344,7 @@ def test_a_reason_is_said_once(make: Any) -> None:
 
 def test_markdown_has_the_verdict_on_top_and_only_what_occurs(mixed: Comparison) -> None:
     lines = mixed.markdown().splitlines()
-    assert lines[0] == "### ❌ Regression in 1 of 4 held: cost."
+    assert lines[0] == "### ❌ Regression in 1 of 4 held metrics: cost."
     assert "**Regressions (1)**" in lines and "**Cannot tell" not in mixed.markdown()
     assert lines.index("**Regressions (1)**") < lines.index("**Improvements (1)**")
     tables = [line for line in lines if line.startswith("| ")]
@@ -375,7 +375,7 @@ def test_a_comment_is_never_longer_than_github_takes(make: Any, rng: np.random.G
     assert len(said) < 65_000
     assert said.count("<details>") == said.count("</details>") == 1
     assert "too long for a comment" in said
-    assert said.startswith("### ❌ Regression in 400 of 400 held: mean[slice=0") and "and 392 more." in said
+    assert said.startswith("### ❌ Regression in 400 of 400 held metrics: mean[slice=0") and "and 392 more." in said
     assert said.endswith(f"{MARKER}\n")
 
 
