@@ -25,7 +25,8 @@ class Search:
 
     Attributes:
         pairs: Most scored pairs of each kind for an attribute.
-        steps: Steps of the optimiser for a mask or subspace.
+        steps: Steps of the optimiser for a mask or subspace. On three SAEs of the world half as many, at twice the
+            rate, took two thirds of the time and scored 0.01 less on average, 0.02 at most.
         batch: Pairs a step, half of them cause pairs.
         rate: Step size of Adam.
     """

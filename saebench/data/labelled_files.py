@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from saebench.data.specs import LabelledSpec
 
 _SPLIT = "split"
+_SEVERAL = "Several labels of a text are as many columns, named in the suite by label: [a, b]."
 _File = tuple[Path, str]
 """A table, and the part that all of its rows belong to ("" where they say it themselves or are divided)."""
 _Read = tuple[Mapping[str, Any], str]
@@ -107,5 +108,6 @@ def _stated(value: Any, number: int, where: str) -> str:
 def _rows(name: str, read: Iterable[_Read], label: str, spec: LabelledSpec) -> Iterator[Row]:
     for number, (row, part) in enumerate(read, 1):
         where = f"Row {number} of {name!r}"
-        text, value, attribute = (single(row, column, where) for column in (spec.column, label, spec.attribute))
+        columns = (spec.column, label, spec.attribute)
+        text, value, attribute = (single(row, column, where, _SEVERAL) for column in columns)
         yield Row(text, value, attribute, part)

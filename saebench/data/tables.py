@@ -59,8 +59,14 @@ def _hint(column: str, columns: Collection[str]) -> str:
     return f"Its cells are parted by {marks[0]!r}: part them by commas." if marks else nearest(column, columns)
 
 
-def single(row: Mapping[str, Any], column: str, where: str) -> str:
+def single(row: Mapping[str, Any], column: str, where: str, instead: str = "") -> str:
     """What a row says in a column, as text; "" where it says nothing.
+
+    Args:
+        row: Values by column.
+        column: The column.
+        where: The row, in words.
+        instead: What to do about several values, for the message.
 
     Raises:
         UserError: A list or a mapping, which is no one thing.
@@ -68,7 +74,9 @@ def single(row: Mapping[str, Any], column: str, where: str) -> str:
     value = row.get(column)
     if isinstance(value, (list, dict)):
         kind = "a list" if isinstance(value, list) else "a mapping"
-        raise UserError(f"{where} has {kind} in column {column!r}, where one value belongs: {shown(str(value))}.")
+        raise UserError(
+            f"{where} has {kind} in column {column!r}, where one value belongs: {shown(str(value))}. {instead}".rstrip()
+        )
     return "" if value is None else str(value)
 
 
