@@ -14,8 +14,8 @@ from saebench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ROWS = 4096
-"""Rows that are turned into double precision at a time."""
+_ROWS, _GPU_ROWS = 512, 4096
+"""Rows that are turned into double precision at a time; on a CPU few enough to stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ class Dictionary:
     @cached_property
     def zero(self) -> Tensor:
         """Which rows are zero, `[n]` bool on the CPU."""
-        return torch.cat([(part == 0).all(-1) for part in self.rows.split(_ROWS)]).cpu()
+        return torch.cat([(part == 0).all(-1) for part in self.rows.split(_step(self.rows))]).cpu()
 
     def unit(self, dtype: torch.dtype) -> Tensor:
         """Unit rows `[n, d]`, divided in double precision and then rounded to `dtype`."""
         out = torch.empty(self.rows.shape, dtype=dtype, device=self.rows.device)
-        for start in range(0, len(self), _ROWS):
-            part = slice(start, start + _ROWS)
+        step = _step(self.rows)
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
             out[part] = (self.rows[part].double() / self.norms[part, None]).to(dtype)
         return out
 
@@ -76,7 +77,7 @@ def dictionary(rows: Tensor, label: str) -> Dictionary:
     if not rows.is_floating_point():
         rows = rows.double()
     rows = rows.detach() if rows.dtype in (torch.float32, torch.float64) else rows.detach().float()
-    norms = torch.cat([part.double().norm(dim=-1) for part in rows.split(_ROWS)])
+    norms = torch.cat([part.double().norm(dim=-1) for part in rows.split(_step(rows))])
     broken = (~norms.isfinite()).nonzero().view(-1)
     if len(broken):
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
@@ -99,10 +100,14 @@ def joined(parts: Sequence[Dictionary]) -> Dictionary:
 
 
 def cosines(a: Dictionary, b: Dictionary, i: Tensor, j: Tensor) -> Tensor:
-    """Cosines of pairs of rows in double precision, `[len(i)]` float64, a few thousand pairs at a time."""
-    device = a.rows.device
+    """Cosines of pairs of rows in double precision, `[len(i)]` float64, some pairs at a time."""
+    device, step = a.rows.device, _step(a.rows)
     found = [
         (a.exact(left.to(device)) * b.exact(right.to(device))).sum(-1)
-        for left, right in zip(i.split(_ROWS), j.split(_ROWS), strict=True)
+        for left, right in zip(i.split(step), j.split(step), strict=True)
     ]
     return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.float64)
+
+
+def _step(rows: Tensor) -> int:
+    return _ROWS if rows.device.type == "cpu" else _GPU_ROWS
