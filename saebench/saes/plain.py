@@ -142,20 +142,27 @@ def _crosscoder(told: Description, kind: Style, tensors: Mapping[str, Tensor], *
 
 
 def _together(told: Description, file: Path) -> Ensemble:
-    """The ensemble of the SAEs that a description names: paths from its folder, or any other reference."""
+    """The ensemble of the SAEs that a description names, by paths from its folder, or of the world."""
     from saebench.saes.loading import load_sae
 
     if told.architecture not in KINDS:
         raise UserError(
             f"{file}: members are joined by `architecture: bagged` or `boosted`, not {told.architecture!r}."
         )
-    hook = told.hook if isinstance(told.hook, str) else None
-    paths = [file.parent / member for member in told.members]
-    refs = [str(path) if path.exists() else member for path, member in zip(paths, told.members, strict=True)]
-    loaded = [load_sae(ref, hook=hook, device="cpu") for ref in refs]
+    if isinstance(told.hook, list):
+        raise UserError(f"{file}: an ensemble belongs to one hook, found {len(told.hook)}.")
+    refs = [member if member.startswith("world:") else _member(member, file) for member in told.members]
+    loaded = [load_sae(ref, hook=told.hook, device="cpu") for ref in refs]
     reads = str(told.options.get("reads", "error"))
     made = ensemble(loaded, cast("Any", told.architecture), reads=reads, where=str(file))
     return made.replace(metadata={**made.metadata, **_facts(told, None)})
+
+
+def _member(member: str, file: Path) -> str:
+    path = file.parent / member
+    if not path.exists() or file.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"{file}: the member {member!r} is no other file or folder that lies at {path}.")
+    return str(path)
 
 
 def _file(path: Path) -> Path | None:

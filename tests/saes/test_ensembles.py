@@ -71,11 +71,14 @@ def test_members_with_scales_of_their_own_have_no_one_decoder(tmp_path: Path) ->
 
 
 def test_ensemble_that_is_none(tmp_path: Path) -> None:
-    refused(two(tmp_path, architecture="baged"), "members are joined by `architecture: bagged`", hook=None)
-    refused(two(tmp_path, architecture="bagged", members="[first]"), "two members or more, found 1", hook=None)
-    refused(two(tmp_path, architecture="boosted", options="{reads: eror}"), "Did you mean 'error'", hook=None)
+    refused(two(tmp_path, architecture="baged"), "members are joined by `architecture: bagged`")
+    refused(two(tmp_path, architecture="bagged", members="[first]"), "two members or more, found 1")
+    refused(two(tmp_path, architecture="boosted", options="{reads: eror}"), "Did you mean 'error'")
+    refused(two(tmp_path, architecture="bagged", members="[first, third]"), "member 'third' is no other file or folder")
+    refused(two(tmp_path, architecture="bagged", members="[first, .]"), "member '.' is no other file or folder")
+    refused(two(tmp_path, architecture="bagged", hook=f"[{HOOK}, {HOOK}]"), "belongs to one hook, found 2")
     write(tmp_path / "across", "transcoder")
-    refused(two(tmp_path, architecture="bagged", members="[first, across]"), "differ in hook or width", hook=None)
+    refused(two(tmp_path, architecture="bagged", members="[first, across]"), "differ in hook or width")
     across = load_sae(tmp_path / "across")
     with pytest.raises(UserError, match="leaves no error of its input"):
         ensemble([across, across], "boosted")
