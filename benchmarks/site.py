@@ -1,6 +1,6 @@
 """Time to build the site of many SAEs and to use it in a headless Chromium.
 
-    python benchmarks/site.py [--saes 1000] [--metrics 100] [--out FOLDER] [--no-browser]
+    python benchmarks/site.py [--saes 1000] [--metrics 100] [--site FOLDER] [--no-browser] [--out FILE.md]
 
 The rows are made up: SAEs of five architectures and three widths on two hooks, every metric with a standard error,
 a null and a baseline for each hook. Prints seconds to arrange the rows (nulls, trust), seconds to write the site,
@@ -48,24 +48,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--saes", type=int, default=1000)
     parser.add_argument("--metrics", type=int, default=100)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--site", type=Path)
     parser.add_argument("--no-browser", action="store_true")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    out = options.out or Path(tempfile.mkdtemp()) / "site"
+    out = options.site or Path(tempfile.mkdtemp()) / "site"
+    told: list[tuple[str, str, str]] = []
     results = Results(made_up(options.saes, options.metrics))
-    source = timed("arrange the rows (frame)", lambda: read_rows(results))
+    begun = time.process_time()
+    source = timed(told, "arrange the rows (nulls, trust)", lambda: read_rows(results))
     board = Board(title="Made up", columns=tuple(Column(metric=name) for name in ["l0", *names(options.metrics)[:12]]))
-    written = timed("write the site", lambda: write_site(source, board, out))
+    written = timed(told, "write the site", lambda: write_site(source, board, out))
+    say(told, "both", f"{time.process_time() - begun:.1f} s of CPU", "20 s")
     weights = {name: path.stat().st_size for name, path in written.items()}
-    say(f"{len(results)} rows, {len(written)} files, {sum(weights.values()) / 1e6:.1f} MB in all")
-    static = [
-        f"static/{name}" for name in ("site.css", "theme.js", "common.js", "filters.js", "columns.js", "table.js")
-    ]
-    table = sum(weights[name] for name in ["index.html", "data/board.js", *static])
+    say(told, "files", f"{len(written)} ({sum(weights.values()) / 1e6:.0f} MB, with every row as CSV and JSON)")
+    scripts = ("site.css", "theme.js", "common.js", "filters.js", "columns.js", "table.js")
+    table = sum(weights[name] for name in ["index.html", "data/board.js", *(f"static/{name}" for name in scripts)])
     vega = sum(size for name, size in weights.items() if "vendor" in name)
-    say(f"weight of the table's page {table / 1e6:.2f} MB, of the plots' {(table + vega) / 1e6:.2f} MB")
+    say(told, "weight of the table's page", f"{table / 1e6:.2f} MB", "5 MB")
+    say(told, "weight of the plots' page", f"{(table + vega) / 1e6:.2f} MB", "5 MB")
     if not options.no_browser:
-        browse(out)
+        browse(told, out)
+    if options.out:
+        lines = [f"{options.saes} SAEs x {options.metrics} metrics, {len(results)} rows", "", "| what | value | goal |"]
+        lines += ["|---|---|---|", *(f"| {' | '.join(line)} |" for line in told)]
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def names(count: int) -> list[str]:
@@ -95,32 +102,33 @@ def made_up(saes: int, metrics: int) -> list[Row]:
                 hook_in=hook, hook_out=hook, corpus="text", corpus_hash="0", value=value, stderr=error,
                 ci_low=value - 1.96 * error, ci_high=value + 1.96 * error, n=128, units="documents", unit="share",
                 better="lower" if metric == "l0" else "higher", signature=f"{metric}@1|{hook}|{name}",
-                sae_ref=f"hf:made/up/{name}", suite="core", seed=0, dtype="float32", settings={"top_k": 10, "window": 32},
-                versions={"saebench": "1.0.0", "torch": "2.13.0"}, git_commit="0" * 40, git_dirty=False,
+                sae_ref=f"hf:made/up/{name}", suite="core", seed=0, dtype="float32",
+                settings={"top_k": 10, "window": 32}, versions={"saebench": "1.0.0", "torch": "2.13.0"},
+                git_commit="0" * 40, git_dirty=False,
             ))  # fmt: skip
     return rows
 
 
-def browse(site: Path) -> None:
+def browse(told: list[tuple[str, str, str]], site: Path) -> None:
     """First paint, and how long each use of the table takes."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        return say("no browser times: playwright is not installed")
+        return say(told, "no browser times", "playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        return say("no browser times: no Chromium is installed")
+        return say(told, "no browser times", "no Chromium is installed")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         paints = [_opened(page, (site / "index.html").as_uri()) for _ in range(3)]
-        say(f"first contentful paint {min(paints):.0f} ms (best of 3)")
+        say(told, "first contentful paint (best of 3)", f"{min(paints):.0f} ms", "1,000 ms")
         for name, script in USES.items():
-            say(f"{name}: {_used(page, name, script):.0f} ms")
+            say(told, name, f"{_used(page, name, script):.0f} ms", "" if "all columns" in name else "100 ms")
         page.goto((site / "pareto.html").as_uri())
         began = time.perf_counter()
         page.wait_for_selector("body[data-drawn]")
-        say(f"plot drawn {1000 * (time.perf_counter() - began):.0f} ms after its page is loaded")
+        say(told, "plot drawn after its page is loaded", f"{1000 * (time.perf_counter() - began):.0f} ms")
         browser.close()
     return None
 
@@ -142,17 +150,18 @@ def _used(page: Any, name: str, script: str) -> float:
     return min(times)
 
 
-def timed(what: str, make: Callable[[], Any]) -> Any:
+def timed(told: list[tuple[str, str, str]], what: str, make: Callable[[], Any]) -> Any:
     """Run, and say how long it took."""
     wall, cpu = time.perf_counter(), time.process_time()
     made = make()
-    say(f"{what}: {time.perf_counter() - wall:.1f} s ({time.process_time() - cpu:.1f} s of CPU)")
+    say(told, what, f"{time.process_time() - cpu:.1f} s of CPU, {time.perf_counter() - wall:.1f} s")
     return made
 
 
-def say(text: str) -> None:
-    """A line at once."""
-    sys.stdout.write(text + "\n")
+def say(told: list[tuple[str, str, str]], what: str, value: str, goal: str = "") -> None:
+    """Print a line at once, and keep it."""
+    told.append((what, value, f"under {goal}" if goal else ""))
+    sys.stdout.write(f"{what}: {value}\n")
     sys.stdout.flush()
 
 

@@ -72,7 +72,9 @@ def number(value: float, digits: int | None) -> str:
     if value is None or not math.isfinite(value):
         return ""
     text = f"{value:.4g}" if digits is None or digits > 7 else f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−", 1) if text.startswith("-") else text
+    if not text.startswith("-"):
+        return text
+    return text[1:] if float(text) == 0 else f"−{text[1:]}"
 
 
 def short(group: str) -> str:
