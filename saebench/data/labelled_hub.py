@@ -16,7 +16,7 @@ REVISIONS: Mapping[str, str | None] = {
     BIOS: "052f01de644dba841176e0449528b41f27d94a61",
     AMAZON: None,
     NEWS: "eb185aade064a813bc0b7f42de02595523103ca4",
-    CODE: "a6bb55a511564ad1cf75b4c712e52c87a650de7f",
+    CODE: None,
     EUROPARL: "ab45e286aef3fb5780067100cb5a1132b52b7949",
 }
 """Commit of each dataset; None is `main`."""
