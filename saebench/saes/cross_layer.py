@@ -160,7 +160,7 @@ def _source(encoder: Path, layout: Layout, source: int, target: int) -> dict[str
     lacking = [name for name in ("enc", "b_enc", "b_dec", "dec") if name not in named]
     if lacking:
         raise UserError(f"{encoder}: the tensor {layout.names[lacking[0]].format(source)!r} is missing.")
-    named["dec"] = named["dec"][:, target - source if layout.later else target]
+    named["dec"] = named["dec"][:, target - source if layout.later else target].contiguous()  # lets the others go
     return {name: single(one) for name, one in named.items()}
 
 
