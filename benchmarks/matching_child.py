@@ -73,7 +73,7 @@ def _tell_progress() -> None:
     from saebench.matching import candidates, exact, pricing
 
     for module in (candidates, exact, pricing):
-        module.blocks = _told(module.blocks, module.__name__.rpartition(".")[2])
+        setattr(module, "blocks", _told(module.blocks, module.__name__.rpartition(".")[2]))  # noqa: B010
 
 
 def _told(blocks: Callable[..., Iterator[slice]], name: str) -> Callable[..., Iterator[slice]]:

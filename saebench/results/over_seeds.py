@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class OverSeeds:
         far = abs(self.value - point)
         if far >= self._side(_FARTHEST):
             return math.copysign(_FARTHEST, self.value - point) if far else 0.0
-        return math.copysign(float(brentq(lambda z: self._side(z) - far, 0.0, _FARTHEST)), self.value - point)
+        found: Any = brentq(lambda z: self._side(z) - far, 0.0, _FARTHEST)
+        return math.copysign(found, self.value - point)
 
     def _side(self, z: float) -> float:
         """Half of the interval whose ends lie at `z` in normal units."""

@@ -22,8 +22,9 @@ def test_announced_memory_holds_the_sums_of_every_sae() -> None:
     tasks = [
         Task(sae, [cell.metric for cell in plan.cells if cell.sae is sae]) for sae in {c.sae: 1 for c in plan.cells}
     ]
-    whole = Pass(plan.cells[0].model, plan.cells[0].corpus, tasks, budget=256)
-    whole.run()
+    corpus = plan.cells[0].corpus
+    assert corpus is not None
+    Pass(plan.cells[0].model, corpus, tasks, budget=256).run()
     kept = sum(value.nbytes for task in tasks for tally in task.tallies for value in tally.fields.values())
     assert kept > 3 * 2 * 8 * WIDTH**2, "of each SAE two matrices of latents by latents"
     assert estimate._kept(plan.cells) == 2 * kept
