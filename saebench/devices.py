@@ -44,9 +44,9 @@ def default_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def has_float64(device: torch.device) -> bool:
-    """Whether a device computes in double precision; Apple's does not."""
-    return device.type != "mps"
+def host_of(device: torch.device) -> torch.device:
+    """Where sums over what a device computes are taken: there, or on the CPU where it has no float64 (Apple's MPS)."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:

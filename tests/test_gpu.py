@@ -62,6 +62,28 @@ def test_half_precision_stays_near(dtype: str) -> None:
     assert np.allclose(full["l0"], half["l0"], rtol=0.05)
 
 
+def test_a_model_spread_over_gpu_and_cpu_has_the_same_numbers() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    whole = sb.evaluate(SAES, "quick", model="world", device="cpu", dtype="float32").board()
+    model = sb.load_model("world", device="cpu", dtype="float32").model
+    places = {name: 0 for name, part in model.named_children() if name != "model"}
+    places |= {f"model.{name}": "cpu" for name, _ in model.model.named_children() if name != "layers"}
+    places |= {f"model.layers.{i}": 0 if i % 2 else "cpu" for i in range(len(model.model.layers))}
+    spread = accelerate.dispatch_model(model, device_map=places, main_device="cpu", force_hooks=True)
+    board = sb.evaluate(SAES, "quick", model=spread).board()
+    pd.testing.assert_frame_equal(board, whole, rtol=2e-3, atol=1e-4)
+
+
+def test_saes_by_turns_have_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from saebench.engine import rooms
+
+    free = sb.evaluate(SAES, "quick", model="world", device="cuda", dtype="float32").board()
+    largest = max(rooms.size_of(sb.load_sae(ref, device="cpu")) for ref in SAES)
+    monkeypatch.setattr(rooms, "sae_budget", lambda device: 1.5 * largest)
+    turns = sb.evaluate(SAES, "quick", model="world", device="cuda", dtype="float32").board()
+    pd.testing.assert_frame_equal(turns, free, rtol=1e-4, atol=1e-5)
+
+
 def test_too_little_memory_halves_the_batch_and_moves_no_number() -> None:
     free = sb.evaluate(SAES[:1], "quick", model="world", device="cuda", dtype="float32").frame()
     torch.cuda.empty_cache()

@@ -130,7 +130,7 @@ def _mean(model: Subject, hook: str, batcher: Batcher, budget: int) -> Tensor:
     count = 0
     for batch in batcher.all(budget):
         acts = model.forward(batch.tokens, [hook], final=False).acts[hook][batch.valid]
-        part = acts.cpu().double().sum(0) if acts.device.type == "mps" else acts.sum(0, dtype=torch.float64)
+        part = acts.sum(0, dtype=torch.float64)
         total = part if total is None else total + part
         count += len(acts)
     assert total is not None

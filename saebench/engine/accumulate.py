@@ -149,7 +149,7 @@ def as_they_are(sums: Sums) -> Fields:
 
 
 def _as_rows(value: Any, unit: Tensor) -> Tensor:
-    """A field as float64 rows; on a device without float64 (MPS) the sums are taken on the CPU."""
+    """A field as float64 rows on the device of its units."""
     if not isinstance(value, torch.Tensor):
         return torch.full((len(unit),), float(value), dtype=torch.float64, device=unit.device)
     return value.detach().to(unit.device).double()

@@ -26,8 +26,6 @@ def sae_budget(device: torch.device) -> float:
     """Bytes of SAEs that may lie on a device at once; no bound on a CPU, where they lie anyway."""
     if device.type == "cuda":
         return _SHARE * torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        return _SHARE * (torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     return float("inf")
 
 

@@ -157,7 +157,7 @@ def _adds(before: Tensor, parts: list[Tensor], after: Tensor) -> bool:
     """Whether `after` is `before` plus the parts, each times a constant, up to rounding."""
     if any(part.numel() != before.numel() for part in [after, *parts]):
         return False
-    start, end, *rest = (x.reshape(-1).to("cpu", torch.float64) for x in (before, after, *parts))
+    start, end, *rest = (x.reshape(-1).cpu().double() for x in (before, after, *parts))
     scale = (start.abs() + end.abs() + sum(x.abs() for x in rest)).clamp_min(1e-30)
     weights = torch.stack(rest, dim=1) / scale[:, None]
     target = (end - start) / scale

@@ -58,7 +58,7 @@ class HFSubject(Subject):
         self._middles: dict[tuple[Any, ...], str | None] = {}
 
     @property
-    def device(self) -> torch.device:
+    def runs_on(self) -> torch.device:
         weight = self._weight
         if not weight.is_meta:
             return weight.device
@@ -121,7 +121,7 @@ class HFSubject(Subject):
             raise
         except FAILURES:
             logits = None
-        plain = output.logits if hasattr(output, "logits") else output[0]
+        plain = (output.logits if hasattr(output, "logits") else output[0]).to(self.device)
         fine = logits is not None and logits.shape == plain.shape and self._same(logits, plain)
         return None if fine else "its logits do not follow from what leaves its stack of blocks"
 
@@ -167,7 +167,7 @@ class HFSubject(Subject):
         if layer not in self._affines:
             path = self._blocks[layer].norm
             norm = self.model.get_submodule(path) if path else None
-            like = torch.zeros((), device=self.device, dtype=self.dtype)
+            like = torch.zeros((), device=self.runs_on, dtype=self.dtype)
             with operate(self.model):
                 self._affines[layer] = affine_of(norm, self.d_model, like) if norm is not None else None
         return self._affines[layer]
@@ -340,12 +340,12 @@ class HFSubject(Subject):
 
     def logits(self, hidden: Tensor) -> Tensor:
         shape = hidden.shape
-        batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, shape[-1])
+        batch = (hidden if hidden.ndim == 3 else hidden.reshape(1, -1, shape[-1])).to(self.runs_on)
         with operate(self.model, grad=wants_grad(hidden)) as op:
             op.swap(self._anatomy.trunk, lambda original: _Trunk(original, batch))
             output = self._call(op, torch.zeros((1, 1), dtype=torch.long, device=self.device))
         logits = output.logits if hasattr(output, "logits") else output[0]
-        return logits.reshape(*shape[:-1], logits.shape[-1])
+        return logits.reshape(*shape[:-1], logits.shape[-1]).to(self.device)
 
     @cached_property
     def _takes_positions(self) -> bool:
@@ -353,7 +353,7 @@ class HFSubject(Subject):
 
     def _call(self, op: Surgery, tokens: Tensor, asked: dict[str, Any] | None = None) -> Any:
         op.patch(self.model.get_submodule(self._anatomy.trunk), "warn_if_padding_and_no_attention_mask", _nothing)
-        return op.run(input_ids=tokens, **{"use_cache": False, **(asked or {})})
+        return op.run(input_ids=tokens.to(self.runs_on), **{"use_cache": False, **(asked or {})})
 
 
 class _Output(BaseModelOutputWithPastAndCrossAttentions):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from saebench.data.synthetic import SCHEME
-from saebench.devices import default_device, resolve_device, resolve_dtype
+from saebench.devices import default_device, host_of, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
 from saebench.models.subject import Subject
 
@@ -69,7 +69,7 @@ def load_model(
     if scheme and scheme.group(1) == SCHEME and not Path(ref).exists():
         from saebench.models import synthetic
 
-        return synthetic.load(ref, device=target or default_device(), dtype=wanted)
+        return synthetic.load(ref, device=host_of(target or default_device()), dtype=wanted)
     if scheme and not Path(ref).exists():
         return _adapt(
             scheme.group(1), ref,
@@ -127,8 +127,8 @@ def _wrap(model: Any, tokenizer: Any, target: torch.device | None) -> Subject:
 
 
 def _fitting(subject: Subject, target: torch.device | None, dtype: torch.dtype | None) -> Subject:
-    if target is not None and not _same_device(subject.device, target):
-        raise UserError(f"{subject.name} is on {subject.device}, not on {target}: load it there.")
+    if target is not None and not _same_device(subject.runs_on, target):
+        raise UserError(f"{subject.name} is on {subject.runs_on}, not on {target}: load it there.")
     if dtype is not None and subject.dtype != dtype:
         raise UserError(
             f"{subject.name} is in {subject.dtype}, not in {dtype}: convert it with model.to({dtype}) before it is "

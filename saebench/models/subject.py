@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from saebench.devices import host_of
 from saebench.errors import UserError
 from saebench.models.fingerprint import content_hash
 from saebench.models.past import Past, suffix
@@ -102,9 +103,14 @@ class Subject(ABC):
         return content_hash(self.model.state_dict())
 
     @property
-    @abstractmethod
     def device(self) -> torch.device:
-        """Where tokens go in."""
+        """Where tokens go in and activations come out: where the model runs, or the CPU if that has no float64."""
+        return host_of(self.runs_on)
+
+    @property
+    @abstractmethod
+    def runs_on(self) -> torch.device:
+        """Where the model computes; the device of its embedding where it is spread over several."""
 
     @property
     @abstractmethod
@@ -376,7 +382,7 @@ class Subject(ABC):
 
     def _same(self, a: Tensor, b: Tensor) -> bool:
         """Whether two results are equal; elsewhere than on a CPU, up to sums taken in another order."""
-        if self.device.type == "cpu" or torch.equal(a, b):
+        if self.runs_on.type == "cpu" or torch.equal(a, b):
             return torch.equal(a, b)
         return float((a - b).abs().max()) <= 8 * torch.finfo(b.dtype).eps * float(b.abs().max())
 

@@ -168,7 +168,7 @@ def operate(model: nn.Module, *, grad: bool = False) -> Iterator[Surgery]:
             trainable = [p for p in model.parameters() if p.requires_grad]
             undo.callback(_set_trainable, trainable, True)
             _set_trainable(trainable, False)
-        for kind in ("cpu", "cuda"):
+        for kind in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(kind):
                 undo.enter_context(torch.autocast(kind, enabled=False))
         training = [module for module in model.modules() if module.training]

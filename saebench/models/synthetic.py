@@ -52,7 +52,7 @@ class SyntheticSubject(Subject):
         return state.hexdigest()
 
     @property
-    def device(self) -> torch.device:
+    def runs_on(self) -> torch.device:
         return self._device
 
     @property

@@ -37,7 +37,7 @@ class HookedSubject(Subject):
         self._parts = dict(model.named_modules())
 
     @property
-    def device(self) -> torch.device:
+    def runs_on(self) -> torch.device:
         return self.model.W_E.device
 
     @property
@@ -79,7 +79,7 @@ class HookedSubject(Subject):
         seen: dict[Point, Tensor] = {}
 
         def see(point: Point, tensor: Tensor) -> None:
-            seen[point] = tensor.detach().reshape(*tokens.shape, -1).clone()
+            seen[point] = tensor.detach().to(self.device, copy=True).reshape(*tokens.shape, -1)
             if len(seen) == len(wanted):
                 raise Stop
 
@@ -115,16 +115,16 @@ class HookedSubject(Subject):
                     self._call(op, run.tokens)
         if not got or (fired is not None and fired() != 1):
             raise UserError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
-        return got[0]
+        return got[0].to(self.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        batch = hidden if hidden.ndim == 3 else hidden.reshape(1, -1, hidden.shape[-1])
+        batch = (hidden if hidden.ndim == 3 else hidden.reshape(1, -1, hidden.shape[-1])).to(self.runs_on)
         with operate(self.model, grad=wants_grad(hidden)):
             logits = self.model.unembed(batch)
             cap = float(self._config().output_logits_soft_cap or -1.0)
             logits = cap * torch.tanh(logits / cap) if cap > 0 else logits
-        return logits.reshape(*hidden.shape[:-1], logits.shape[-1])
+        return logits.reshape(*hidden.shape[:-1], logits.shape[-1]).to(self.device)
 
     def _call(self, op: Surgery, batch: Tensor, start_at_layer: int | None = None) -> None:
         side = {} if getattr(self.model, "tokenizer", None) is None else {"padding_side": "right"}
-        op.run(batch.clone(), return_type="logits", prepend_bos=False, start_at_layer=start_at_layer, **side)
+        op.run(batch.to(self.runs_on, copy=True), return_type="logits", prepend_bos=False, start_at_layer=start_at_layer, **side)

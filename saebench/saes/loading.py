@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from saebench.devices import default_device, resolve_device, resolve_dtype
+from saebench.devices import default_device, host_of, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
 from saebench.saes.coder import Coder
 from saebench.saes.layered import Layered
@@ -82,7 +82,7 @@ def _placed(
     """The coder of what was opened, at its hook, on a device and in a dtype."""
     if isinstance(opened, Recipe):
         return opened
-    where = resolve_device(device) or default_device()
+    where = resolve_device(device) or host_of(default_device())
     precision = (None if dtype is None else resolve_dtype(dtype)) or torch.float32
     if isinstance(opened, Layered):
         coder: Any = opened.at(hook)
