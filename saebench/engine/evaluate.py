@@ -48,7 +48,7 @@ def evaluate(
         groups: SAEs of one recipe and different seeds by name of the group; they are scored as well.
         out: Folder for the rows. Finished rows found there are not computed again.
         hook: Hook of SAEs that do not name theirs.
-        device: auto, cpu, cuda, cuda:1, mps.
+        device: auto, cpu, cuda, cuda:1, mps; shard spreads the model over all devices.
         dtype: Precision of the model; auto is float32 on a CPU and the checkpoint's own on a GPU.
         seed: Instead of the suite's.
         repeats: Seeds to score with, from `seed` upwards, instead of the suite's. More than one gives each metric

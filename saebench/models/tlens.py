@@ -127,4 +127,5 @@ class HookedSubject(Subject):
 
     def _call(self, op: Surgery, batch: Tensor, start_at_layer: int | None = None) -> None:
         side = {} if getattr(self.model, "tokenizer", None) is None else {"padding_side": "right"}
-        op.run(batch.to(self.runs_on, copy=True), return_type="logits", prepend_bos=False, start_at_layer=start_at_layer, **side)
+        given = batch.to(self.runs_on, copy=True)
+        op.run(given, return_type="logits", prepend_bos=False, start_at_layer=start_at_layer, **side)
