@@ -13,7 +13,9 @@ WRITTEN = (
 )  # fmt: skip
 """Hooks that hold what weights write to the residual stream."""
 
-NOTE = "each token's mean over the width is taken away and given back (center_writing_weights), so it counts as explained"
+NOTE = (
+    "each token's mean over the width is taken away and given back (center_writing_weights), so it counts as explained"
+)
 """What a row says of a SAE that was trained on centred weights."""
 
 
