@@ -53,9 +53,9 @@ def mean_absorption_fraction(
     On the words of a group that a probe of the activation tells (one against the rest, classes weighted to be equal,
     L2 with strength `c` on activations of total variance one), with p the probe's unit weights: A = y . p; latent i
     brings P_i = f_i (d_i . p); Pm is the sum over the group's main latents; Pa the sum of the three largest P_i > 0
-    among other latents with cos(d_i, p) >= `min_cosine`. The fraction is 0 where Pm >= A or Pa < `min_share` A, 1
-    where else Pm <= 0, else a / (a + Pm) with a = min(Pa, A - Pm). Main latents are those with the largest weights in
-    an L1 probe of the codes (`l1`), as many as raise the F1 of a probe of them on test words by more than
+    among other latents with cos(d_i, p) >= `min_cosine`. The fraction is 0 where A <= 0, Pm >= A or Pa < `min_share`
+    A, 1 where else Pm <= 0, else a / (a + Pm) with a = min(Pa, A - Pm). Main latents are those with the largest weights
+    in an L1 probe of the codes (`l1`), as many as raise the F1 of a probe of them on test words by more than
     `f1_jump` each, at most `max_k`. A holds b_dec's part: see `absorption_bias_share`.
 
     Mean over a group's true positives, then over groups; intervals resample words. Groups whose probe has an F1
@@ -75,7 +75,7 @@ def full_absorption_rate(
     """How often a group's latents are all silent on one of its words while another latent carries its direction.
 
     With the quantities of `mean_absorption_fraction`: no main latent fires, and the latent with the largest P_i has
-    cos(d_i, p) >= `min_cosine` and P_i >= `min_share` A. Mean over a group's true positives, then over groups.
+    cos(d_i, p) >= `min_cosine` and P_i >= `min_share` A > 0. Mean over a group's true positives, then over groups.
     """
     return _over_words(w, fit, min_main_skill, lambda p: p.full(limits))
 

@@ -106,7 +106,8 @@ def _lines(match: Match, name_a: str, name_b: str, gate: Gate | None, seed: int)
         line = Line(name_a, name_b, metric, name, known.unit, better,
                     row_a.value if row_a else None, row_b.value if row_b else None)  # fmt: skip
         lacking = _lacking(row_a, "A") or _lacking(row_b, "B")
-        if match.reason:
+        failed = any(row is not None and row.status != "ok" for row in (row_a, row_b))  # and was measured in no way
+        if match.reason and not failed:
             line = replace(line, verdict="not comparable", reason=match.reason)
         elif lacking:
             line = replace(line, verdict="missing", reason=lacking)

@@ -202,6 +202,15 @@ def test_an_error_names_its_reason_for_every_slice(make: Any) -> None:
     ]
 
 
+def test_what_failed_is_not_called_measured_differently(make: Any) -> None:
+    a = run(make, {"mean": np.arange(8.0)})
+    failed = dataclasses.replace(
+        a.rows[0], sae="b", corpus_hash="", status="error", reason="no network", value=None, sums=None
+    )
+    (line,) = compare(a, Results([failed])).lines
+    assert (line.verdict, line.reason) == ("missing", "error in B: no network")
+
+
 def test_an_undefined_value_is_missing(make: Any) -> None:
     a = Results(make.rows("mean", make.sums(np.ones(9))))
     b = Results(make.rows("mean", make.sums(np.ones(9), 0.0)))
