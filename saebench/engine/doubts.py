@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from saebench.engine.batches import Batcher
+from saebench.errors import UserError
 from saebench.saes.coder import Coder
 from saebench.saes.conventions import suspect
 
@@ -48,14 +49,14 @@ def doubts(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder]) -> list[
 
 
 def _can_be_tried(sae: SparseCoder) -> bool:
-    return isinstance(sae, Coder) and sae.role == "sae" and not sae.needs_sequence
+    return isinstance(sae, Coder) and sae.role == "sae" and sae.linear_decoder and not sae.needs_sequence
 
 
 def _doubt(sae: SparseCoder, acts: Mapping[str, Tensor], others: Mapping[str, tuple[str, str]]) -> list[str]:
     elsewhere = {name: (acts[hook_in], acts[hook_out]) for name, (hook_in, hook_out) in others.items()}
     try:
         return suspect(cast("Coder", sae), acts[sae.hook_in], acts[sae.hook_out], elsewhere)
-    except (RuntimeError, ValueError, TypeError):
+    except (UserError, RuntimeError, ValueError, TypeError):
         return []  # the pass will fail in the same way, and says so in the SAE's rows
 
 

@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 
 from saebench.data import labelled_sae_probes
-from saebench.data.labelled_hub import AMAZON, REVISIONS
+from saebench.data.labelled_hub import AMAZON, CODE, REVISIONS
 from saebench.data.specs import LabelledSpec
 from saebench.errors import UserError
 from saebench.fetch import Need, fetch, missing, refuse_missing, wanted
@@ -67,7 +67,7 @@ def test_needs_are_listed_once_with_their_pinned_revisions() -> None:
 def test_all_the_reference_suite_reads_is_pinned_but_what_nobody_could_confirm() -> None:
     needs = [need for need in wanted(load_suite("saebench"), model="gpt2") if need.kind == "dataset"]
     loose = {need.reference for need in needs if need.revision is None and need.way != "by hand"}
-    assert loose == {"hf:Skylion007/openwebtext", f"hf:{AMAZON}"}
+    assert loose == {"hf:Skylion007/openwebtext", f"hf:{AMAZON}", f"hf:{CODE}"}
     assert all(
         len(need.revision or "") == 40 for need in needs if need.reference not in loose and need.way == "library"
     )

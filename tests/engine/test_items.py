@@ -140,6 +140,7 @@ def test_texts_under_two_names_are_run_and_encoded_once(model: Subject, monkeypa
     monkeypatch.setattr(type(sae), "encode", lambda self, x: encoded.append(len(x)) or encode(self, x))
     plan = make_plan(model, Suite(name="t", metric=[]), metrics, [sae], data, {}, seed=0)
     assert [(p["data"], p["rows"]) for p in plan.describe()["passes"]] == [("probing+last_token", 16)]
+    tokens.clear(), encoded.clear()  # of the row that the plan was estimated on
     rows = [row for part in execute.run(plan, partial=None, progress=Progress()) for row in part]
     distinct = {row.tobytes(): len(row) - 1 for part in data.values() for row in map(part.corpus.row, range(6))}
     distinct |= {row.tobytes(): len(row) - 1 for row in map(data["probing"].corpus.row, range(14))}

@@ -163,7 +163,7 @@ def test_a_finished_run_runs_nothing_again(llama: nn.Module, tmp_path: Path) -> 
     watch = llama.model.layers[0].register_forward_hook(lambda _m, i, _o: seen.append(i[0].shape[0]))
     again = sb.evaluate(_named(1), QUICK, **run).rows
     watch.remove()
-    assert sum(seen) <= 2, "none of the text: a probe row or two show how a model that was just loaded is built"
+    assert sum(seen) <= 3, "none of the ten rows of text: three of eight tokens show how a newly loaded model is built"
     assert _numbers(first) == _numbers(again)
 
 
