@@ -261,11 +261,19 @@ def _write(path: Path, text: str) -> Path:
 
 
 class Given(NamedTuple):
-    """Rows as they were given: the frame, paired tests where sums are stored, and the results unless a frame came."""
+    """Rows as they were given.
+
+    Attributes:
+        frame: One line a number.
+        pairing: Paired tests, where sums are stored.
+        results: The rows themselves, unless a frame came.
+        folder: Where they lie, if they were read from a file.
+    """
 
     frame: pd.DataFrame
     pairing: Pairing | None
     results: Results | None
+    folder: Path | None = None
 
 
 def read_rows(rows: Source) -> Given:
@@ -277,5 +285,7 @@ def read_rows(rows: Source) -> Given:
     from saebench.leaderboard.pairs import Pairs
     from saebench.results import Results
 
-    results = Results.load(rows) if isinstance(rows, (str, os.PathLike)) else rows
-    return Given(results.frame(), Pairs(list(results)), results)
+    if not isinstance(rows, (str, os.PathLike)):
+        return Given(rows.frame(), Pairs(list(rows)), rows)
+    results, place = Results.load(rows), Path(rows)
+    return Given(results.frame(), Pairs(list(results)), results, place if place.is_dir() else place.parent)

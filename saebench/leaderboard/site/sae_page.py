@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from saebench.leaderboard.site.content import Entry, Record, Site
 from saebench.leaderboard.site.drawings import Span, histogram, span_of
+from saebench.leaderboard.site.latents import LatentPage
 from saebench.leaderboard.site.lines import ScoreLine, score_line
 from saebench.leaderboard.site.metric_facts import best_of
 from saebench.leaderboard.site.reproduce import commands, provenance
@@ -32,13 +33,16 @@ class Drill:
     lines: list[ScoreLine]
 
 
-def sae_context(site: Site, entry: Entry, spans: dict[tuple[int, str], Span | None]) -> dict[str, Any]:
+def sae_context(
+    site: Site, entry: Entry, spans: dict[tuple[int, str], Span | None], latents: Sequence[LatentPage] = ()
+) -> dict[str, Any]:
     """The page of an entry, as its template takes it.
 
     Args:
         site: Everything.
         entry: The SAE; where sections share its page, the first.
         spans: The range of each column by section and key (see `column_spans`).
+        latents: Pages of latents, of any SAE.
     """
     records, rows = site.records[entry.who], site.rows.get(entry.who, [])
     heads = {head.key: head for head in site.sections[entry.section].heads}
@@ -60,6 +64,7 @@ def sae_context(site: Site, entry: Entry, spans: dict[tuple[int, str], Span | No
         "scores": [whole[key] for key in site.heads if key in whole],
         "drills": [_drill(site, metric, found) for metric, found in drills.items() if len(found) > 1],
         "histogram": _histogram(records),
+        "latents": [page for page in latents if page.sae == entry.line.sae],
         "commands": commands(rows),
         "provenance": provenance(rows),
         "signatures": sorted({(r["metric"], r["signature"]) for r in records if r["signature"]}),
