@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from saebench.engine import Monitor, evaluate
     from saebench.matching import match
     from saebench.models import load_model
+    from saebench.registry import include
     from saebench.registry import metrics as list_metrics
     from saebench.results import Results, Row, compare
     from saebench.saes import load_sae

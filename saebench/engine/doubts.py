@@ -66,8 +66,9 @@ def places(model: Subject, sae: SparseCoder) -> dict[str, tuple[str, str]]:
     ends = [(int(one.group(1)), one.group(2)) for one in told if one]
     if len(ends) < 2:
         return {}
-    layer, same = ends[0][0], sae.hook_in == sae.hook_out
-    found = [tuple(f"blocks.{at + step}.{kind}" for at, kind in ends) for step in (-1, 1)]
+    (layer, read), (last, written) = ends
+    same = sae.hook_in == sae.hook_out
+    found = [(f"blocks.{layer + step}.{read}", f"blocks.{last + step}.{written}") for step in (-1, 1)]
     inside = [f"blocks.{layer}.{kind}" for kind in _KINDS]
     found += [(hook, hook if same else sae.hook_out) for hook in inside]
     found.append((f"blocks.{layer}.mlp.hook_in", f"blocks.{layer}.hook_mlp_out"))

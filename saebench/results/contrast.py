@@ -157,7 +157,7 @@ def _drawn(metric: Metric, a: Draws, b: Draws, direction: str) -> Contrast:
     if difference is None or harm is None:
         return Contrast(None, None, "", a.reason or b.reason or "no interval: undefined in too many resamples")
     note = f"intervals over {metric.units}, which are not paired" if independent else ""
-    return Contrast(difference, harm, "independent" if independent else "paired", note)
+    return Contrast(difference, harm, "independent" if independent else "paired", note)  # pyright: ignore[reportArgumentType]
 
 
 def _exact(a: float, b: float, direction: str) -> Contrast:

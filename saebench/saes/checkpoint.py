@@ -41,7 +41,7 @@ class Checkpoint:
         """What to call it in an error."""
         return str(self.weights)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Mapping[str, Tensor]:
         """The tensors, read now."""
         return read_tensors(self.weights)
 

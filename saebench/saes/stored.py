@@ -69,7 +69,8 @@ class Stored:
             for start in range(0, len(values), _BLOCK):
                 part = values[start : start + _BLOCK]
                 into = part if dtype == self.dtype else block[: len(part)]
-                if file.readinto(into.view(torch.uint8).numpy()) < len(into) * self.dtype.itemsize:
+                room = memoryview(into.view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType]
+                if file.readinto(room) < room.nbytes:
                     raise ValueError("it ends in the middle of a tensor")
                 if into is not part:
                     part.copy_(into)
