@@ -221,10 +221,15 @@ def metric(
         caution: A sentence for whoever reads the column on a board, such as what an audit found.
 
     Raises:
-        UserError: The function takes no known input, or declares a direction that does not exist.
+        UserError: The function takes no known input, declares a direction or units that do not exist, or a version
+            that is not a whole number.
     """
     if better not in typing.get_args(Direction):
         raise unknown("direction", better, typing.get_args(Direction))
+    if units not in typing.get_args(Units):
+        raise unknown("units to resample", units, typing.get_args(Units))
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise UserError(f"A metric's version is a whole number, not {version!r}.")
 
     def make(rows: Callable[..., Sums]) -> Metric:
         return Metric(
@@ -284,6 +289,11 @@ def _input_type(function: Callable[..., Any], parameter: inspect.Parameter) -> t
     from saebench import inputs
 
     annotation = parameter.annotation
+    if annotation is parameter.empty:
+        raise UserError(
+            f"Parameter {parameter.name!r} of metric {function.__name__!r} does not say which input it is: "
+            f"annotate it, such as `{parameter.name}: Activity`; a setting stands behind a `*`."
+        )
     if isinstance(annotation, str):
         scope: Any = getattr(function, "__globals__", {})
         for part in annotation.split("."):

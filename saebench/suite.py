@@ -123,30 +123,39 @@ def load_suite(suite: str | Path | Suite | Mapping[str, Any]) -> Suite:
     """A suite by name, YAML file, mapping, or as it is.
 
     Raises:
-        UserError: Unknown suite or key (the nearest is named), or YAML that cannot be read.
+        UserError: Unknown suite or key (the nearest is named), YAML that cannot be read, or a suite that extends
+            itself.
     """
+    return _loaded(suite, ())
+
+
+def _loaded(suite: str | Path | Suite | Mapping[str, Any], above: tuple[Path, ...]) -> Suite:
+    """The suite; `above` are the files of those that extend it, the outermost first."""
     if isinstance(suite, Suite):
         return suite
     if isinstance(suite, Mapping):
-        return _validated({"name": "custom", **_extended(dict(suite), "the suite")}, "the suite")
+        return _validated({"name": "custom", **_extended(dict(suite), "the suite", above)}, "the suite")
     path = Path(suite)
     if path.suffix not in (".yaml", ".yml"):
         known = suite_files()
         if str(suite) not in known:
             raise unknown("suite", str(suite), known)
         path = known[str(suite)]
+    if path.resolve() in above:
+        chain = " -> ".join(file.name for file in (*above, path))
+        raise UserError(f"Suite {above[0].name!r} extends itself: {chain}. Take 'extends' out of one of them.")
     raw = read_keys(path, "Suite file", "metric")
-    return _validated({"name": path.stem, **_extended(raw, str(path))}, str(path))
+    return _validated({"name": path.stem, **_extended(raw, str(path), (*above, path.resolve()))}, str(path))
 
 
-def _extended(raw: dict[str, Any], where: str) -> dict[str, Any]:
+def _extended(raw: dict[str, Any], where: str, above: tuple[Path, ...]) -> dict[str, Any]:
     """The keys of the suite that this one extends, with its own in their place; further metrics are added."""
     base = raw.pop("extends", None)
     if base is None:
         return raw
     if not isinstance(base, str):
         raise UserError(f"Key 'extends' in {where} must be the name or file of one suite (got {base!r}).")
-    inherited = load_suite(base).model_dump(exclude={"name", "summary"})
+    inherited = _loaded(base, above).model_dump(exclude={"name", "summary"})
     return {**inherited, **raw, "metric": [*inherited["metric"], *raw.get("metric", [])]}
 
 

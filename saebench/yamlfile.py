@@ -47,7 +47,7 @@ def read_keys(path: Path, what: str, example: str) -> dict[str, Any]:
 def invalid(
     error: ValidationError, where: str, known: Callable[[list[str]], Iterable[str]], above: Sequence[str] = ()
 ) -> UserError:
-    """The first complaint of pydantic as a sentence.
+    """What pydantic complains of first as a sentence; an unknown key goes before a missing one, which it may stand for.
 
     Args:
         error: What pydantic raised.
@@ -55,8 +55,10 @@ def invalid(
         known: From the keys above an unknown one to those that may stand there.
         above: Keys above what was validated.
     """
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = [*above, *(str(part) for part in first["loc"])]
     if first["type"] == "extra_forbidden":
         return UserError(f"Unknown key {'.'.join(place)!r} in {where}. {nearest(place[-1], known(place[:-1]))}")
+    if first["type"] == "missing":
+        return UserError(f"Key {'.'.join(place)!r} is missing in {where}: add it.")
     return UserError(f"Key {'.'.join(place)!r} in {where}: {first['msg']} (got {first.get('input')!r}).")

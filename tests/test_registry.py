@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import saebench as sb
@@ -79,6 +81,12 @@ def test_a_metric_declares_itself_or_says_what_is_missing() -> None:
         sb.metric(version=1, unit="", better="none")(wrong)
     with pytest.raises(sb.UserError, match="higher"):
         sb.metric(version=1, unit="", better="hihger")
+    with pytest.raises(sb.UserError, match="documents"):
+        sb.metric(version=1, unit="", better="none", units="document")  # type: ignore[arg-type]
+    with pytest.raises(sb.UserError, match=r"'1\.0'"):
+        sb.metric(version="1.0", unit="", better="none")  # type: ignore[arg-type]
+    with pytest.raises(sb.UserError, match="annotate it"):
+        sb.metric(version=1, unit="", better="none")(lambda a: sb.Sums())
 
     @sb.metric(version=1, unit="", better="none")
     def fine(a: Activity, *, k: int = 3) -> sb.Sums:
@@ -115,3 +123,18 @@ def test_every_built_in_metric_is_documented() -> None:
         assert len(metric.doc.splitlines()) > 2, f"{name} has no formula"
         assert metric.unit and metric.version >= 1, name
         assert metric.best is None or metric.better != "none", name
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [(3, "returns a int"), (sb.Sums(x=torch.ones(3)), r"shape \[3\].* 5 rows")]
+)
+def test_what_a_metric_returns_wrongly_is_said_in_its_row(found: object, words: str) -> None:
+    from saebench.engine.accumulate import reduced
+    from saebench.inputs import Activity
+
+    def mine(a: Activity) -> sb.Sums:
+        return found  # type: ignore[return-value]
+
+    metric = sb.metric(version=1, unit="", better="none")(mine)
+    status, reason = reduced(metric, {Activity: None}, torch.zeros(5, dtype=torch.long), 1)
+    assert status == "error" and re.search(words, str(reason)), reason

@@ -74,9 +74,13 @@ def test_a_bare_null_is_the_null(tmp_path: Path) -> None:
         ("metric: [l0]\nextends: croe\n", ["core"]),
         ("metric: [l0]\ndata: {text: {source: world, tokens: -5}}\n", ["tokens", "-5"]),
         ("metric: [l0]\nsed: 1\n", ["sed", "seed"]),
+        ("metrics: [l0]\n", ["'metrics'", "Did you mean 'metric'?"]),
+        ("seed: 1\n", ["'metric' is missing"]),
+        ("extends: mine.yaml\n", ["mine.yaml -> mine.yaml"]),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(sb.UserError) as error:

@@ -75,6 +75,8 @@ def reduced(
         if lacking is not None:
             raise lacking
         sums = metric.rows(**inputs, **metric.settings)
+        if not isinstance(sums, Sums):
+            return "error", f"Metric {metric.name!r} returns a {type(sums).__name__}, not saebench.Sums."
         if metric.own_units or metric.kind == "items" or (unit is None and metric.units == "items"):
             return _heads(sums), as_they_are(sums)
         return _heads(sums), by_unit(sums, unit, units)
@@ -109,6 +111,9 @@ def by_unit(sums: Sums, unit: Tensor | None, units: int) -> Fields:
 
     Returns:
         Arrays `[units]` or `[units, slices]`, float64.
+
+    Raises:
+        UserError: A field whose first axis is not the rows.
     """
     if unit is None:
         some = next((value for value in sums.fields.values() if isinstance(value, torch.Tensor)), torch.zeros(1))
@@ -117,6 +122,11 @@ def by_unit(sums: Sums, unit: Tensor | None, units: int) -> Fields:
     widths: dict[str, int] = {}
     for name, value in sums.fields.items():
         column = _as_rows(value, unit)
+        if column.shape[:1] != unit.shape:
+            shape = list(column.shape)
+            raise UserError(
+                f"Field {name!r} has the shape {shape}; its first axis must be the batch's {len(unit)} rows."
+            )
         if sums.slices and not isinstance(value, torch.Tensor):
             column = column[:, None].expand(-1, len(sums.slices))
         widths[name] = 0 if column.ndim == 1 else column.shape[1]
