@@ -34,8 +34,11 @@ _KINDS = ("hook_resid_pre", "hook_resid_post", "mlp.hook_in", "hook_mlp_out", "h
 def doubts(model: Subject, corpus: Corpus, saes: Sequence[SparseCoder]) -> list[list[str]]:
     """For each SAE the warning that `suspect` gives on a few tokens, with the hooks next to its own tried as well.
 
-    SAEs that need the whole sequence, read several hooks, or are not a dictionary are not tried.
+    SAEs that need the whole sequence, read several hooks, or are not a dictionary are not tried; nothing is tried on
+    random tokens, on which a SAE of text need not explain much as it is meant to be read.
     """
+    if corpus.name == "random_tokens":
+        return [[] for _ in saes]
     others = {place: places(model, sae) for place, sae in enumerate(saes) if _can_be_tried(sae)}
     own = {hook for place in others for hook in (saes[place].hook_in, saes[place].hook_out)}
     hooks = own | {hook for near in others.values() for hook in chain(*near.values())}

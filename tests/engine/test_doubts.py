@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 import saebench as sb
-from saebench.engine.doubts import places
+from saebench.data.random_tokens import random_tokens
+from saebench.data.specs import RandomTokensSpec
+from saebench.engine.doubts import doubts, places
 from saebench.models import load_model
 from saebench.saes import load_sae
 from saebench.saes.architectures import ReLU
@@ -88,6 +90,15 @@ def test_the_log_of_a_run_says_it_once(capsys: pytest.CaptureFixture[str]) -> No
     sb.evaluate(early, SUITE, model="world", progress=PlainProgress())
     told = [line for line in capsys.readouterr().err.splitlines() if "a wrong hook?" in line]
     assert len(told) == 1 and told[0].startswith("warning topk-mid: explains 0.6")
+
+
+def test_random_tokens_raise_no_doubt(damaged: dict[str, tuple[Coder, str]]) -> None:
+    """The same rows do as text: it is not the SAE that is looked at, but what it is shown."""
+    model = load_model("world")
+    corpus = random_tokens("uniform", RandomTokensSpec(tokens=500, context=64), model, seed=0)
+    turned = damaged["turned"][0]
+    assert doubts(model, corpus, [turned]) == [[]]
+    assert doubts(model, dataclasses.replace(corpus, name="text"), [turned])[0]
 
 
 def test_only_hooks_of_the_same_width_are_tried() -> None:
