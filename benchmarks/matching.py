@@ -156,7 +156,7 @@ def _table(other: str | None, rows: list[dict]) -> str:
     names = list(rows[0]["parts"])
     ratios = {
         "scipy": ["scipy's time over ours", "our memory over scipy's"],
-        "product": ["our time over one product's", "our memory over one product's"],
+        "product": ["our time over one product's"],
     }.get(other or "", [])
     heads = ["latents x d", "pair", *ratios, "seconds", *names, "peak, GB", "gap", "rounds"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -169,7 +169,8 @@ def _cells(row: dict, names: list[str]) -> list[str]:
     if row["theirs"]:
         time_over = row["theirs"]["seconds"] / row["seconds"]
         cells.append(f"{time_over if row['other'] == 'scipy' else 1 / time_over:.2f}")
-        cells.append(f"{row['memory'] / max(row['theirs']['memory'], 1e-9):.2f}")
+        if row["other"] == "scipy":
+            cells.append(f"{row['memory'] / max(row['theirs']['memory'], 1e-9):.2f}")
     cells.append(f"{row['seconds']:.2f}")
     cells += [f"{row['parts'][name]:.2f}" for name in names]
     return [*cells, f"{row['memory']:.2f}", f"{row['gap']:.0e}", str(row["rounds"])]
