@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def load_path(path: Path) -> SparseCoder | Layered:
 
 
 def _load(path: Path) -> SparseCoder | Layered:
-    from saebench.saes.checkpoint import check_links
+    from saebench.saes.checkpoint import check_links, explain
 
     if not path.exists():
         check_links(path)
@@ -92,45 +92,49 @@ def _load(path: Path) -> SparseCoder | Layered:
         names = " and ".join(kind.name for kind in matches)
         raise UserError(f"{path} looks like {names} at once. Keep the files of one format in it, or name one file.")
     if not matches:
-        raise _nothing(path, known)
+        explain(path)  # says so when the pickle would run code, a file is damaged, or a link leads nowhere
+        nested = _nested(path, known) if path.is_dir() else []
+        if len(nested) == 1:
+            return _load(nested[0])
+        raise _nothing(path, nested, known)
     kind = (described or matches)[0]
     coder = kind.load(path)
     coder.metadata.setdefault("format", kind.name)
     return coder
 
 
-def _nothing(path: Path, known: dict[str, Format]) -> UserError:
-    from saebench.saes.checkpoint import explain, weight_files
+def _nothing(path: Path, nested: Sequence[Path], known: dict[str, Format]) -> UserError:
+    """Why a path cannot be loaded, with the weights that are there as a description to complete."""
+    from saebench.saes.checkpoint import weight_files
 
-    wanted = "; ".join(f"{kind.looks_for} ({kind.name})" for kind in known.values())
-    explain(path)  # says so when the pickle would run code, a file is damaged, or a link leads nowhere
-    how = "Describe it in a saebench.yaml beside it (docs/formats.md)."
-    if path.is_file():
-        return UserError(f"{path} is no SAE in a known format. {_held(path)}{how} Looked for: {wanted}.")
-    nested = _nested(path, known)
     if nested:
         named = ", ".join(str(one.relative_to(path)) for one in nested[:8]) + (" ..." if len(nested) > 8 else "")
         return UserError(
             f"{path} holds several SAEs, not one. Name one of them, such as {path / nested[0].relative_to(path)}. "
             f"There are: {named}."
         )
-    inside = sorted(entry.name for entry in path.iterdir())
+    what = "holds" if path.is_dir() else "is"
+    if weights := weight_files(path):
+        return UserError(f"{path} {what} no SAE in a known format. {_described(weights[0])}")
+    wanted = "; ".join(f"{kind.looks_for} ({kind.name})" for kind in known.values())
+    inside = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     listed = ", ".join(inside[:8]) + (" ..." if len(inside) > 8 else "") or "nothing"
-    weights = weight_files(path)
-    found = f"{_held(weights[0])}{how} " if weights else ""
-    return UserError(f"{path} holds no SAE in a known format. {found}Looked for: {wanted}. Found: {listed}.")
+    found = f" Found: {listed}." if path.is_dir() else ""
+    return UserError(f"{path} {what} no SAE in a known format. Looked for: {wanted}.{found}")
 
 
-def _held(path: Path) -> str:
-    """The tensors of a file in a sentence, to describe it by; nothing for a file without any."""
-    from saebench.saes.checkpoint import weight_files
+def _described(weights: Path) -> str:
+    """The tensors of a file in a sentence, and the description that would make a SAE of them."""
     from saebench.saes.headers import header
+    from saebench.saes.skeleton import skeleton
 
-    if not weight_files(path):
-        return ""
-    shapes = header(path).shapes
+    shapes = header(weights).shapes
     shown = ", ".join(f"{name} {list(shape)}" for name, shape in list(shapes.items())[:6])
-    return f"{path.name} holds {shown}{' ...' if len(shapes) > 6 else ''}. "
+    held = f"{weights.name} holds {shown}{' ...' if len(shapes) > 6 else ''}. "
+    return (
+        f"{held}If that is a SAE, say how it is read in a saebench.yaml beside it (docs/formats.md), such as, with "
+        f"values of your own, `{skeleton(shapes)}`."
+    )
 
 
 def _nested(path: Path, known: dict[str, Format]) -> list[Path]:

@@ -85,7 +85,8 @@ def test_nothing_recognisable_says_what_was_looked_for(tmp_path: Path) -> None:
 
 def test_folder_of_saes_names_one_of_them(tmp_path: Path) -> None:
     write(tmp_path / "layer_1")
-    refused(tmp_path, "several SAEs.*layer_1")
+    write(tmp_path / "layer_2")
+    refused(tmp_path, "several SAEs.*layer_1, layer_2")
 
 
 def test_two_formats_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,10 +216,27 @@ def test_device_that_is_absent_and_dtype_that_is_none(tmp_path: Path) -> None:
     refused(folder, "Did you mean 'float32'", dtype="float23")
 
 
+def test_the_description_that_is_offered_can_be_completed(tmp_path: Path) -> None:
+    names = {"W_enc": "my.encoder.w", "W_dec": "my.decoder.w", "b_enc": "gain", "b_dec": "middle"}
+    held = {own: weights()[ours] for ours, own in names.items()} | {"steps": torch.tensor([3.0])}
+    save_file(held, tmp_path / "w.safetensors")
+    with pytest.raises(UserError) as caught:
+        load_sae(tmp_path)
+    offered = str(caught.value).split("`")[1]
+    (tmp_path / "saebench.yaml").write_text(offered.replace("k: 32", "k: 4"))
+    coder = load_sae(tmp_path)
+    assert (coder.architecture, coder.k) == ("topk", 4) and torch.equal(coder.W_dec, held["my.decoder.w"])
+
+
+def test_a_folder_with_one_sae_somewhere_below_is_that_sae(tmp_path: Path) -> None:
+    one = write(tmp_path / "runs" / "seed0")
+    assert load_sae(tmp_path).fingerprint == load_sae(one).fingerprint
+
+
 def test_safetensors_without_configuration(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "sae_weights.safetensors")
     for path in (tmp_path, tmp_path / "sae_weights.safetensors"):
         refused(
             path,
-            r"sae_weights.safetensors holds W_dec \[64, 16\], .*Describe it in a saebench.yaml.*Looked for: cfg.json",
+            r"sae_weights.safetensors holds W_dec \[64, 16\], .*in a saebench.yaml.*{architecture: topk.*W_dec: W_dec",
         )
