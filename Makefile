@@ -22,7 +22,7 @@ docs: .venv/installed
 	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: .venv/installed
 	SAEBENCH_GPU=1 $(BIN)/python -m pytest tests/test_gpu.py

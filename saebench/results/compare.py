@@ -48,7 +48,8 @@ def compare(
     """
     if cannot_tell not in ("pass", "fail"):
         raise unknown("value of cannot_tell", str(cannot_tell), ("pass", "fail"))
-    first, second = _results(a, "first"), _results(b, "second")
+    first = _results(a, "first")
+    second = first if isinstance(b, (str, os.PathLike)) and b == a else _results(b, "second")
     entries = None if gate is None else load_gate(gate)
     _check_metrics(entries or (), first, second)
     pairs = pair_saes(first, second, sae_a, sae_b)

@@ -150,9 +150,8 @@ class Row:
         if stored is not None and not isinstance(stored, dict):
             raise ValueError("not a row of results: its sums are not fields by name")
         record["sums"] = None if stored is None else {k: decode_array(v) for k, v in stored.items()}
-        known = {f.name for f in dataclasses.fields(cls)}
         try:
-            return cls(**{k: v for k, v in record.items() if k in known})
+            return cls(**{k: v for k, v in record.items() if k in cls.__dataclass_fields__})
         except TypeError as error:
             raise ValueError(f"not a row of results: {error}") from error
 
