@@ -15,34 +15,42 @@ SPAN = 2.0
 """Range of cosines: what a row with one choice only bids above it."""
 
 
-def assign(graph: Graph, price: np.ndarray, first: float = FIRST, last: float = LAST) -> np.ndarray:
-    """The columns of an assignment whose sum is within rows x `last` of the best on the graph, `[rows]`.
+def assign(graph: Graph, price: np.ndarray, partner: np.ndarray, first: float = FIRST, last: float = LAST) -> None:
+    """Make an assignment whose sum is within rows x `last` of the best on the graph.
 
     Gauss-Seidel auction with eps scaling (Bertsekas 1988): unassigned rows bid for the column that gains
     them most at current prices, and raise its price to where they would be as glad of the second best.
+    Where columns stay free, those whose price was raised in vain then bid for rows (forward and reverse
+    auction, Bertsekas & Castanon 1992), so that a free column costs nothing, as the proof demands.
     No library's sparse solver gives prices; measured on graphs of 8k to 32k rows with tied weights this
     is also 5 to 40 times faster than scipy's.
 
     Args:
         graph: Must hold an assignment of all rows.
-        price: Prices to start from, `[columns]` float64; raised in place to those of the result.
+        price: Prices to start from, `[columns]` float64; changed in place to those of the result.
+        partner: Assignment to start from, the column of each row or -1, `[rows]` int64; changed in place.
         first: First eps; small where the prices are nearly right already.
         last: Last eps: the largest error of the mean similarity on the graph.
     """
     from saebench.matching import kernels
 
-    starts, column = graph.starts, graph.column
-    partner = np.full(graph.columns, -1, dtype=np.int64)
+    pairs = graph.starts, graph.column, graph.weight
+    turned = graph.by_column() if graph.rows < graph.columns else None
     owner = np.full(graph.columns, -1, dtype=np.int64)
+    taken = np.flatnonzero(partner >= 0)
+    owner[partner[taken]] = taken
     eps = max(first, last)
     while True:
-        kernels.bid(starts, column, graph.weight, price, partner, owner, eps, SPAN)
+        waiting = kernels.unsettled(*pairs, price, partner, owner, eps)
+        kernels.bid(*pairs, price, partner, owner, waiting, eps, -np.inf, SPAN)
+        if turned is not None:
+            profit = graph.profits(price)
+            waiting = np.flatnonzero((owner < 0) & (price > 0))
+            kernels.bid(*turned, profit, owner, partner, waiting, eps, 0.0, SPAN)
+            price[:] = graph.prices(profit)
         if eps <= last:
-            break
+            return
         eps = max(eps / FACTOR, last)
-    if graph.rows < graph.columns:
-        price -= price.min()
-    return partner[: graph.rows]
 
 
 def left_over(graph: Graph) -> tuple[np.ndarray, np.ndarray]:

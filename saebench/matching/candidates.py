@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -28,12 +28,14 @@ class Candidates:
     Attributes:
         row_value, row_index: `[n, kr]`, the kr largest in each row and their columns.
         column_value, column_index: `[m, kc]`, the kc largest in each column and their rows.
+        least: The least similarity of any pair, or something below it.
     """
 
     row_value: Tensor
     row_index: Tensor
     column_value: Tensor
     column_index: Tensor
+    least: float = 0.0
 
     @property
     def row_bound(self) -> Tensor:
@@ -70,13 +72,15 @@ def candidates(a: Tensor, b: Tensor, *, signed: bool, rows: int, columns: int) -
     """
     kinds = CompiledLists if a.device.type == "cpu" else DeviceLists
     lists: Lists = kinds(len(a), len(b), min(rows, len(b)), min(columns, len(a)), a)
-    buffer = a.new_empty(0)
+    buffer, least = a.new_empty(0), a.new_zeros(())
     for part in blocks(len(a), len(b), a.device):
         count = part.stop - part.start
         buffer = buffer if len(buffer) >= count else a.new_empty(count, len(b))
         block = torch.mm(a[part], b.T, out=buffer[:count])
+        if signed:
+            least = torch.minimum(least, block.amin())
         lists.add(block if signed else block.abs_(), part.start)
-    return lists.found()
+    return replace(lists.found(), least=float(least))
 
 
 class Lists(Protocol):

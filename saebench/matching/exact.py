@@ -88,7 +88,7 @@ def solve(a: Dictionary, b: Dictionary, *, signed: bool, settings: Settings | No
     with _full_precision():
         left, right = a.unit(dtype), b.unit(dtype)
         found = candidates(left, right, signed=signed, rows=settings.rows, columns=settings.columns)
-        fixed = _fixed(found, MARGIN[dtype], signed=signed)
+        fixed = safe_pairs(found, 4 * MARGIN[dtype])
         exact = left.device.type != "cpu" if settings.exact is None else settings.exact
         problem = _Rest(a, b, left, right, found, fixed, signed=signed, exact=exact)
         partner, bound, rounds = problem.solved(settings.tolerance)
@@ -104,12 +104,6 @@ def _full_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _fixed(found: Candidates, margin: float, *, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    if signed:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return safe_pairs(found, 4 * margin)
 
 
 class _Rest:
@@ -145,10 +139,11 @@ class _Rest:
         done = float(self._similarity(*self.fixed).sum())
         if self.graph is None:
             return partner, done, 0
-        price, first, rounds = np.zeros(len(self.columns)), FIRST, 0
+        price, chosen = np.zeros(len(self.columns)), np.full(len(self.rows), -1, dtype=np.int64)
+        first, rounds = FIRST, 0
         while True:
             rounds += 1
-            chosen, profit = self._settled(self.graph, price, first)
+            profit = self._settled(self.graph, price, chosen, first)
             excess, added = self._priced(self.graph, Prices(profit, price.copy()))
             bound = done + float(profit.sum() + excess.sum() + price.sum())
             value = done + float(self.graph.weight[self.graph.place(np.arange(len(chosen)), chosen)].sum())
@@ -158,18 +153,18 @@ class _Rest:
         partner[self.rows] = self.columns[chosen]
         return partner, bound, rounds
 
-    def _settled(self, graph: Graph, price: np.ndarray, first: float) -> tuple[np.ndarray, np.ndarray]:
-        """An assignment on the graph and the rows' profits, with all pairs that matter in double precision."""
+    def _settled(self, graph: Graph, price: np.ndarray, chosen: np.ndarray, first: float) -> np.ndarray:
+        """Assign anew, all pairs that matter in double precision, price and columns in place; the rows' profits."""
         last = ROUGH
         while True:
-            chosen = assign(graph, price, first, last)
+            assign(graph, price, chosen, first, last)
             profit = graph.profits(price)
             if last == LAST and graph.exact.all():
-                return chosen, profit
+                return profit
             if not graph.exact.all():
                 slack = profit[graph.row] + price[graph.column] - graph.weight
                 if last == LAST and not (~graph.exact & (slack <= 4 * self.margin)).any():
-                    return chosen, profit
+                    return profit
                 near = np.flatnonzero(~graph.exact & (slack <= NEAR))
                 graph.weight[near] = self._pairs(graph.row[near], graph.column[near])
                 graph.exact[near] = True

@@ -70,3 +70,15 @@ class Graph:
     def profits(self, price: np.ndarray) -> np.ndarray:
         """The most that each row can gain at given column prices, max over its pairs of weight - price, `[rows]`."""
         return np.maximum.reduceat(self.weight - price[self.column], self.starts[:-1])
+
+    def prices(self, profit: np.ndarray) -> np.ndarray:
+        """The most that each column can gain at given row profits, and no less than nothing, `[columns]`."""
+        price = np.zeros(self.columns)
+        np.maximum.at(price, self.column, self.weight - profit[self.row])
+        return price
+
+    def by_column(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each column's pairs begin, `[columns + 1]`, and the row and similarity of each pair, by column."""
+        order = np.argsort(self.column, kind="stable")
+        starts = np.concatenate([[0], np.bincount(self.column, minlength=self.columns).cumsum()])
+        return starts, self.row[order], self.weight[order]

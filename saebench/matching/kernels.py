@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
 
 from saebench.compiled import compiled
@@ -13,13 +11,42 @@ RUN = 64
 
 
 @compiled
-def _lowest(heap: list, price: np.ndarray) -> tuple[float, int]:
-    """Take the column of the lowest price from a heap that may hold outdated prices."""
-    while True:
-        known, j = heapq.heappop(heap)
-        if known >= price[j]:
-            return known, j
-        heapq.heappush(heap, (price[j], j))
+def unsettled(
+    starts: np.ndarray,
+    column: np.ndarray,
+    weight: np.ndarray,
+    price: np.ndarray,
+    partner: np.ndarray,
+    owner: np.ndarray,
+    eps: float,
+) -> np.ndarray:
+    """Rows without a column that is within eps of their best at these prices; the others keep theirs.
+
+    Args:
+        starts, column, weight: Pairs by row.
+        price: `[columns]`.
+        partner: Column of each row or -1, `[rows]`, changed in place.
+        owner: Row of each column or -1, `[columns]`, changed in place.
+        eps: What a row may lose by its column.
+    """
+    waiting = np.empty(len(partner), np.int64)
+    count = 0
+    for i in range(len(partner)):
+        j = partner[i]
+        if j >= 0:
+            best, gain = -np.inf, -np.inf
+            for e in range(starts[i], starts[i + 1]):
+                value = weight[e] - price[column[e]]
+                best = max(best, value)
+                if column[e] == j:
+                    gain = value
+            if gain >= best - eps:
+                continue
+            owner[j] = -1
+            partner[i] = -1
+        waiting[count] = i
+        count += 1
+    return waiting[:count]
 
 
 @compiled
@@ -30,74 +57,44 @@ def bid(
     price: np.ndarray,
     partner: np.ndarray,
     owner: np.ndarray,
+    waiting: np.ndarray,
     eps: float,
+    alone: float,
     span: float,
-) -> int:
-    """One phase of the auction: rows bid until each has a column that is within eps of its best.
+) -> None:
+    """Rows bid for columns until each has one that is within eps of its best, or is better off alone.
 
-    Bidders 0 to n-1 are rows; n to m-1 stand for nobody: they gain nothing from any column, take the
-    cheapest one, and so keep the prices of columns that stay free as low as any.
-    Pairs that are still within eps are kept from the phase before.
+    Columns may as well bid for rows: then what is called row here is a column, and a price is a row's profit.
 
     Args:
         starts, column, weight: Pairs by row.
-        price: `[m]`, raised in place.
-        partner: Column of each bidder or -1, `[m]`, changed in place.
-        owner: Bidder of each column or -1, `[m]`, changed in place.
+        price: `[columns]`, raised in place.
+        partner: Column of each row or -1, `[rows]`, changed in place.
+        owner: Row of each column or -1, `[columns]`, changed in place.
+        waiting: Rows that have no column and bid first.
         eps: By how much a bid exceeds what the second best choice would justify.
+        alone: What a row gains without a column; minus infinity where it must have one.
         span: What a row with one choice only adds.
-
-    Returns:
-        Number of bids.
     """
-    n, m = len(starts) - 1, len(price)
-    floor = price.min()
-    stack = np.empty(m, np.int64)
-    top = 0
-    for i in range(m - 1, -1, -1):
-        j = partner[i]
-        if j >= 0:
-            best = -floor
-            gain = -price[j]
-            if i < n:
-                best = -np.inf
-                for e in range(starts[i], starts[i + 1]):
-                    value = weight[e] - price[column[e]]
-                    best = max(best, value)
-                    if column[e] == j:
-                        gain = value
-            if gain >= best - eps:
-                continue
-            owner[j] = -1
-            partner[i] = -1
-        stack[top] = i
-        top += 1
-    heap = [(price[j], j) for j in range(m if n < m else 1)]
-    heapq.heapify(heap)
-    bids = 0
+    stack = waiting[::-1].copy()
+    top = len(stack)
     while top > 0:
         top -= 1
         i = stack[top]
-        j = -1
-        if i < n:
-            best, second = -np.inf, -np.inf
-            for e in range(starts[i], starts[i + 1]):
-                value = weight[e] - price[column[e]]
-                if value > best:
-                    second = best
-                    best = value
-                    j = column[e]
-                elif value > second:
-                    second = value
-            if second == -np.inf:
-                second = best - span
-            price[j] += best - second + eps
-        else:
-            _, j = _lowest(heap, price)
-            next_price, k = _lowest(heap, price)
-            price[j] = next_price + eps
-            heapq.heappush(heap, (next_price, k))
-            heapq.heappush(heap, (price[j], j))
+        best, second, j = alone, -np.inf, -1
+        for e in range(starts[i], starts[i + 1]):
+            value = weight[e] - price[column[e]]
+            if value > best:
+                second = best
+                best = value
+                j = column[e]
+            elif value > second:
+                second = value
+        if j < 0:
+            continue
+        if second == -np.inf:
+            second = best - span
+        price[j] += best - second + eps
         loser = owner[j]
         owner[j] = i
         partner[i] = j
@@ -105,8 +102,6 @@ def bid(
             partner[loser] = -1
             stack[top] = loser
             top += 1
-        bids += 1
-    return bids
 
 
 @compiled

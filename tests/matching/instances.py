@@ -9,11 +9,18 @@ import numpy as np
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def isotropic(n: int, m: int, d: int, rng: np.random.Generator) -> Pair:
-    """Random directions; half of A's are in B too, moved a little, some turned round."""
+def aligned(n: int, m: int, d: int, rng: np.random.Generator) -> Pair:
+    """Random directions; half of A's are in B too, moved a little."""
     a, b = rng.standard_normal((n, d)), rng.standard_normal((m, d))
     half = min(n, m) // 2
     b[:half] = a[:half] + rng.uniform(0, 0.8, (half, 1)) * rng.standard_normal((half, d))
+    return a, b
+
+
+def isotropic(n: int, m: int, d: int, rng: np.random.Generator) -> Pair:
+    """Random directions; half of A's are in B too, moved a little, some turned round."""
+    a, b = aligned(n, m, d, rng)
+    half = min(n, m) // 2
     b[:half] *= np.where(rng.random((half, 1)) < 0.2, -1, 1)
     return a, b
 
@@ -74,7 +81,7 @@ def anti_aligned(n: int, m: int, d: int, rng: np.random.Generator) -> Pair:
 KINDS: dict[str, Callable[[int, int, int, np.random.Generator], Pair]] = {
     f.__name__: f
     for f in (
-        isotropic, clustered, correlated, near_ties, exact_ties, duplicates, zero_rows, anti_aligned,
+        aligned, isotropic, clustered, correlated, near_ties, exact_ties, duplicates, zero_rows, anti_aligned,
     )
 }  # fmt: skip
 
