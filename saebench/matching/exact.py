@@ -154,9 +154,15 @@ class _Rest:
         return partner, bound, rounds
 
     def _settled(self, graph: Graph, price: np.ndarray, chosen: np.ndarray, first: float) -> np.ndarray:
-        """Assign anew, all pairs that matter in double precision, price and columns in place; the rows' profits."""
+        """Assign anew, all pairs that matter in double precision, price and columns in place; the rows' profits.
+
+        Measured: where no column stays free prices settle in fewest rounds if all rows bid anew; where some do,
+        if rows keep the columns they have.
+        """
         last = ROUGH
         while True:
+            if graph.rows == graph.columns:
+                chosen[:] = -1
             assign(graph, price, chosen, first, last)
             profit = graph.profits(price)
             if last == LAST and graph.exact.all():
