@@ -1,8 +1,9 @@
 """How many bits a token's code takes, and what error the reconstruction has at that many bits.
 
-An entry f_i is rounded to the middle of one of B equal parts of the range from 0 to twice the latent's largest code on
-text that is not scored (of a signed SAE, from twice its smallest code); B is the fewest of 4 ... 256 with which the
-squared error grows by at most the tolerance. The error is taken on a fixed sample of tokens, the same for every SAE.
+An entry f_i is rounded to the middle of one of B equal parts of the range from 0 to 1.9 times the latent's largest code
+on text that is not scored (of a signed SAE, from 1.9 times its smallest code); B is the fewest of 4 ... 256 with which
+the squared error grows by at most the tolerance. With 1.9 the largest code, which may well occur again, lies on no edge
+between parts, where rounding would decide. The error is taken on a fixed sample of tokens, the same for every SAE.
 
 Bits are to be compared at equal distortion. Of two SAEs of unequal `description_length_fvu` the one with fewer bits
 *and* lower FVU is better; where one has fewer bits and the other lower FVU, score several sparsities of each recipe and
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 _BINS = (4, 8, 16, 32, 64, 128, 256)
 _NAMES = ("chosen", *(f"bins={bins}" for bins in _BINS))
 _SHARED = ("tokens", "variance")
+_REACH = 1.9
+"""Range over the largest code: no B has the largest code on an edge, as B / 1.9 is never a whole number."""
 
 
-@metric(version=1, unit="bits a token", better="lower", best=0.0, bounds=(0.0, None), units="latents")
+@metric(version=2, unit="bits a token", better="lower", best=0.0, bounds=(0.0, None), units="latents")
 def description_length(
     a: Activity, r: Reconstruction, t: TokenInfo, o: OtherCodes, *, tolerance: float = 0.1, tokens: int = 4096
 ) -> Sums:
@@ -67,7 +70,7 @@ def _(s: Totals) -> Array:
     return s.bits
 
 
-@metric(version=1, unit="share of variance", better="lower", best=0.0, bounds=(0.0, None))
+@metric(version=2, unit="share of variance", better="lower", best=0.0, bounds=(0.0, None))
 def description_length_fvu(
     a: Activity, r: Reconstruction, t: TokenInfo, o: OtherCodes, *, tolerance: float = 0.1, tokens: int = 4096
 ) -> Sums:
@@ -116,8 +119,8 @@ def _ranges(o: OtherCodes) -> tuple[Tensor, Tensor]:
     high = empty.scatter_reduce(0, codes.latents, codes.values, "amax")
     seen = codes.fires > 0
     low, high = low.where(seen, low.min()), high.where(seen, high.max())
-    span = 2 * (high - low)
-    return 2 * low, span.where(span > 0, span.new_ones(()))
+    span = _REACH * (high - low)
+    return _REACH * low, span.where(span > 0, span.new_ones(()))
 
 
 def _finest(a: Activity, o: OtherCodes) -> Tensor:

@@ -29,7 +29,7 @@ def test_against_entropies_and_errors_in_loops() -> None:
     given = _given()
     bits, fvu = values(description_length, given), values(description_length_fvu, given)
     codes, decoder, y = (part.double().numpy() for part in (given.codes, given.decoder, given.y))
-    span = 2 * given.other.amax(0).double().numpy()
+    span = 1.9 * given.other.amax(0).double().numpy()
     plain, chosen = ((y - codes @ decoder) ** 2).sum(), None
     for bins in BINS:
         total, rounded = 0.0, np.zeros_like(codes)
@@ -40,8 +40,8 @@ def test_against_entropies_and_errors_in_loops() -> None:
             p = fires.mean()
             total += _entropy([int(fires.sum()), int((~fires).sum())]) + p * _entropy(list(np.bincount(place)))
         error = ((y - rounded @ decoder) ** 2).sum()
-        assert bits[f"bins={bins}"] == pytest.approx(total, rel=1e-4)
-        assert fvu[f"bins={bins}"] == pytest.approx(error / ((y - y.mean(0)) ** 2).sum(), rel=1e-3)
+        assert bits[f"bins={bins}"] == pytest.approx(total, rel=1e-9)
+        assert fvu[f"bins={bins}"] == pytest.approx(error / ((y - y.mean(0)) ** 2).sum(), rel=1e-5)
         if chosen is None and error <= 1.1 * plain:
             chosen = bins
     assert 4 < chosen < 256
@@ -80,13 +80,22 @@ def test_what_must_not_move_it_does_not(metric) -> None:  # noqa: ANN001
     whole = values(metric, given, batches=1)
     assert values(metric, given, batches=6) == pytest.approx(whole)
     order = torch.randperm(10, generator=torch.Generator().manual_seed(1))
-    factor = 2.0 ** torch.arange(10)
+    factor = torch.linspace(0.3, 7.0, 10)
     moved = given.but(
         codes=given.codes[:, order] * factor,
         other=given.other[:, order] * factor,
         decoder=given.decoder[order] / factor[:, None],
     )
-    assert values(metric, moved) == pytest.approx(whole, rel=1e-3)
+    assert values(metric, moved) == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_largest_code_may_occur_again_and_lies_on_no_edge() -> None:
+    """Half of the codes are the largest of the other text, a little more or less by rounding: the bits stay."""
+    given = _given()
+    largest = given.other.amax(0)
+    again = torch.where((torch.arange(600) % 2 == 0)[:, None] & (given.codes != 0), largest, given.codes)
+    found = [values(description_length, given.but(codes=again * (1 + off))) for off in (-1e-6, 0.0, 1e-6)]
+    assert found[0] == pytest.approx(found[1], abs=1e-9) and found[2] == pytest.approx(found[1], abs=1e-9)
 
 
 def test_a_dead_sae_has_no_bits() -> None:
@@ -100,12 +109,12 @@ def test_a_dead_sae_has_no_bits() -> None:
 def test_signed_and_rescaled_codes_are_rounded_as_they_are_decoded() -> None:
     given = _given()
     flipped = given.but(codes=-given.codes, other=-given.other, decoder=-given.decoder)
-    assert values(description_length_fvu, flipped) == pytest.approx(values(description_length_fvu, given), rel=1e-3)
+    assert values(description_length_fvu, flipped) == pytest.approx(values(description_length_fvu, given), rel=1e-5)
     scale = torch.rand(600, generator=torch.Generator().manual_seed(3)) + 0.5
     scaled = given.but(scale=scale, y=given.codes @ given.decoder * scale[:, None])
     found = values(description_length_fvu, scaled, tolerance=1e9)
-    off = given.codes / (2 * given.other.amax(0)) * 4
-    rounded = (off.clamp(max=3.5).floor() + 0.5) / 4 * 2 * given.other.amax(0) * (given.codes != 0)
+    span = 1.9 * given.other.amax(0)
+    rounded = ((given.codes / span * 4).clamp(max=3.5).floor() + 0.5) / 4 * span * (given.codes != 0)
     error = (scale[:, None] * ((rounded - given.codes) @ given.decoder)).square().sum()
     y = scaled.y
-    assert found["bins=4"] == pytest.approx(float(error / (y - y.mean(0)).square().sum()), rel=1e-3)
+    assert found["bins=4"] == pytest.approx(float(error / (y - y.mean(0)).square().sum()), rel=1e-5)
