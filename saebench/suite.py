@@ -39,7 +39,7 @@ class TextSpec(BaseModel):
         description="`world`, a file or folder, `hf:OWNER/NAME[@REVISION]`, or `default`: the world's documents for "
         "the world's model, openwebtext from the hub for any other",
     )
-    tokens: int | None = Field(default=100_000, gt=0, description="most valid tokens to score; null for all")
+    tokens: int | None = Field(default=100_000, gt=0, description="valid tokens to score, to the end of the row that reaches them; null for all")
     documents: int | None = Field(default=None, gt=0, description="most documents to read; null for no limit")
     context: int = Field(default=128, gt=1, description="tokens in a row, BOS included")
     column: str = "text"
@@ -117,6 +117,14 @@ class Suite(BaseModel):
             pairs = [(entry, {})] if isinstance(entry, str) else list(entry.items())
             chosen += [registry.get(name).with_settings(**settings) for name, settings in pairs]
         return chosen
+
+    def reading(self, *, tokens: int | None = None, context: int | None = None) -> Suite:
+        """The suite with this much of its text, in rows of this many tokens; None leaves what it says."""
+        given = {name: value for name, value in (("tokens", tokens), ("context", context)) if value is not None}
+        if not given:
+            return self
+        text = data_spec("text", {**self.data.get("text", TextSpec()).model_dump(), **given}, "what was asked for")
+        return self.model_copy(update={"data": {**self.data, "text": text}})
 
 
 def load_suite(suite: str | Path | Suite | Mapping[str, Any]) -> Suite:

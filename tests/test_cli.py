@@ -171,6 +171,31 @@ def test_compare_and_gate(place: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "l0" in (tmp_path / "c.md").read_text() and "<testsuite" in (tmp_path / "c.xml").read_text()
 
 
+def test_less_text_may_be_asked_for(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = _run(place, "--tokens", "90", "--context", "9", "--out", str(tmp_path / "run"), "--json", sae=("one",))
+    assert _main(words) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["tokens"] for row in rows if row["metric"] == "l0"} == {96}, "to the end of a row of 8"
+    assert _main(_run(place, "--tokens", "0")) == 2
+    assert "tokens" in capsys.readouterr().err
+
+
+def test_a_gate_takes_the_model_of_the_baseline(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SAEs name no model; the baseline's rows do, and it lies where the command is run."""
+    assert _main(_run(place, "--out", str(tmp_path / "old"), sae=("one",))) == 0
+    gate = ["gate", str(tmp_path / "old"), "--sae", str(place / "one"), "--suite", str(place / "small.yaml")]
+    gate += ["--data", f"text={place / 'rows.npy'}"]
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    assert _main([*gate, "--out", str(tmp_path / "new")]) == 0
+    assert "equal" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert _main([*gate, "--out", str(tmp_path / "other")]) == 2
+    assert "--model" in capsys.readouterr().err
+
+
 def test_build_writes_tables_and_figures(place: Path, tmp_path: Path) -> None:
     assert _main(_run(place, "--out", str(tmp_path / "run"), "--json")) == 0
     assert _main(["leaderboard", "build", str(tmp_path / "run"), "--out", str(tmp_path / "board")]) == 0

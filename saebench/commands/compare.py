@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from saebench.commands.shared import named, place_options, scored
+from saebench.commands.shared import named, place_options, scored, text_options
 
 
 @click.command()
@@ -52,8 +52,9 @@ def _tell(comparison: Any, markdown: Path | None, junit: Path | None) -> None:
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option("--sae", required=True, help="The SAE that changed: a path, hf:OWNER/REPO, world:NAME.")
 @click.option("--suite", default="ci", show_default=True)
-@click.option("--model", help="Instead of the suite's.")
+@click.option("--model", help="Instead of the suite's, else the baseline's, else the one the SAE names.")
 @click.option("--data", multiple=True, metavar="NAME=REF", help="Data instead of the suite's.")
+@text_options
 @place_options
 @click.option("--out", type=click.Path(path_type=Path), default="runs/gate", show_default=True, help="Folder of rows.")
 @click.option("--baseline-sae", help="SAE of the baseline, where it holds several.")
@@ -72,22 +73,36 @@ def gate(
     markdown: Path | None,
     junit: Path | None,
     data: tuple[str, ...],
+    model: str | None,
+    tokens: int | None,
+    context: int | None,
     **options: Any,
 ) -> None:
     """Score a SAE and compare it with stored rows, as a pull request does. Exit codes as of compare."""
+    from saebench.results import Results, load_gate
     from saebench.results import compare as compare_results
-    from saebench.results import load_gate
     from saebench.suite import load_suite
 
     held = None if gate is None else load_gate(gate)
-    given = {"data": named(data), **options}
-    results = scored([sae], load_suite(suite), out, given, quiet=True)
+    stored = Results.load(baseline)
+    chosen = load_suite(suite).reading(tokens=tokens, context=context)
+    given = {"data": named(data), "model": model or chosen.model or _model_at_hand(stored), **options}
+    results = scored([sae], chosen, out, given, quiet=True)
     name = results.saes[0] if len(results.saes) == 1 and baseline_sae else None
     _tell(
-        compare_results(baseline, results, sae_a=baseline_sae, sae_b=name, gate=held, cannot_tell=cannot_tell),
+        compare_results(stored, results, sae_a=baseline_sae, sae_b=name, gate=held, cannot_tell=cannot_tell),
         markdown,
         junit,
     )
+
+
+def _model_at_hand(stored: Any) -> str | None:
+    """The one model that stored rows were scored on, if it can be had without a network."""
+    from saebench.models.loading import WORLD
+
+    models = {row.model for row in stored.rows if row.model}
+    model = models.pop() if len(models) == 1 else ""
+    return model if model in WORLD or Path(model).is_dir() else None
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from saebench.commands.shared import include_files, include_option, named, place_options, scored
+from saebench.commands.shared import include_files, include_option, named, place_options, scored, text_options
 from saebench.errors import UserError
 
 
@@ -23,6 +23,7 @@ from saebench.errors import UserError
 @click.option("--metric", multiple=True, help="Only this metric. Repeat it.")
 @click.option("--group", multiple=True, metavar="NAME=REF,REF", help="SAEs that differ in their seed alone. Repeat it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the rows; default runs/SUITE.")
+@text_options
 @place_options
 @click.option(
     "--repeats", type=int, help="Seeds to score with, for each metric's reseed noise; instead of the suite's."
@@ -40,6 +41,8 @@ def run(
     data: tuple[str, ...],
     group: tuple[str, ...],
     out: Path | None,
+    tokens: int | None,
+    context: int | None,
     dry_run: bool,
     as_json: bool,
     include: tuple[str, ...],
@@ -49,7 +52,7 @@ def run(
     include_files(include)
     from saebench.suite import load_suite
 
-    chosen = load_suite(suite)
+    chosen = load_suite(suite).reading(tokens=tokens, context=context)
     given = {"data": named(data), "metrics": list(metric) or None, "groups": _groups(group), **options}
     place = out or Path("runs") / chosen.name
     if dry_run:

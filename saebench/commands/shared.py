@@ -17,6 +17,10 @@ include_option = click.option(
     "--include", multiple=True, type=click.Path(), help="Python file or folder with metrics of your own."
 )
 
+_TEXT = (
+    click.option("--tokens", type=int, help="Tokens of text to score, to the end of a row; instead of the suite's."),
+    click.option("--context", type=int, help="Tokens of text in a row, BOS included; instead of the suite's."),
+)
 _PLACE = (
     click.option("--hook", help="Hook of SAEs that do not name theirs."),
     click.option("--device", default="auto", show_default=True),
@@ -28,7 +32,16 @@ _PLACE = (
 
 def place_options(command: Command) -> Command:
     """`--hook --device --dtype --seed --offline`, as every command that scores takes them."""
-    for option in reversed(_PLACE):
+    return _with(command, _PLACE)
+
+
+def text_options(command: Command) -> Command:
+    """`--tokens --context`: how much text is read, and in what rows."""
+    return _with(command, _TEXT)
+
+
+def _with(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
