@@ -16,8 +16,6 @@ test between two SAEs, and exact sharding, because sums add.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +23,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from saebench.errors import UserError, unknown
+from saebench.signature import checked, packed, read_signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,9 +106,11 @@ class Metric:
         self.caution = caution
         self.doc = inspect.getdoc(rows) or ""
         self.summary = self.doc.split("\n", 1)[0]
-        self.inputs, defaults, families = _signature(rows)
-        self.rows = _packed(rows, families)
-        self.settings: dict[str, Any] = {**defaults, **(settings or {})}
+        takes = read_signature(rows)
+        self.inputs = takes.inputs
+        self.rows = packed(rows, takes.families)
+        self.settings: dict[str, Any] = {**takes.settings, **(settings or {})}
+        self._kinds = takes.kinds
         self._value: Callable[[Totals], Array] | None = None
         self._finish: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
@@ -153,14 +154,17 @@ class Metric:
         """The same metric with other settings.
 
         Raises:
-            UserError: A setting that the metric does not have.
+            UserError: A setting that the metric does not have, or a value of another kind than it takes.
         """
         for key in changes:
             if key not in self.settings:
                 raise unknown(f"setting of metric {self.name!r}", key, self.settings)
         twin = Metric.__new__(Metric)
         twin.__dict__.update(self.__dict__)
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
+        given = {
+            key: checked(value, self._kinds[key], f"Setting {key!r} of metric {self.name!r}", self.settings[key])
+            for key, value in changes.items()
+        }
         twin.settings = {**self.settings, **given}
         return twin
 
@@ -245,61 +249,3 @@ def metric(
         )
 
     return make
-
-
-def _signature(function: Callable[..., Any]) -> tuple[dict[str, type], dict[str, Any], dict[str, Any]]:
-    """Input types by positional parameter, settings with defaults, and the dataclasses of settings by keyword."""
-    inputs: dict[str, type] = {}
-    settings: dict[str, Any] = {}
-    families: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            inputs[parameter.name] = _input_type(function, parameter)
-            continue
-        default = None if parameter.default is parameter.empty else parameter.default
-        own = {parameter.name: default}
-        if dataclasses.is_dataclass(default) and not isinstance(default, type):
-            families[parameter.name] = default
-            own = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
-        for name in sorted(own.keys() & settings.keys()):
-            raise UserError(f"Metric {function.__name__!r} has two settings named {name!r}: rename one.")
-        settings |= own
-    if not inputs:
-        raise UserError(f"Metric {function.__name__!r} takes no input: name one, such as `a: Activity`.")
-    return inputs, settings, families
-
-
-def _packed(function: Callable[..., Sums], families: Mapping[str, Any]) -> Callable[..., Sums]:
-    """The function with the fields of its dataclasses of settings as keywords of its own."""
-    if not families:
-        return function
-
-    @functools.wraps(function)
-    def packed(*inputs: Any, **settings: Any) -> Sums:
-        for keyword, default in families.items():
-            names = [field.name for field in dataclasses.fields(default) if field.name in settings]
-            settings[keyword] = dataclasses.replace(default, **{name: settings.pop(name) for name in names})
-        return function(*inputs, **settings)
-
-    return packed
-
-
-def _input_type(function: Callable[..., Any], parameter: inspect.Parameter) -> type:
-    """The input class a parameter is annotated with, as a class or (under postponed evaluation) by name."""
-    from saebench import inputs
-
-    annotation = parameter.annotation
-    if annotation is parameter.empty:
-        raise UserError(
-            f"Parameter {parameter.name!r} of metric {function.__name__!r} does not say which input it is: "
-            f"annotate it, such as `{parameter.name}: Activity`; a setting stands behind a `*`."
-        )
-    if isinstance(annotation, str):
-        scope: Any = getattr(function, "__globals__", {})
-        for part in annotation.split("."):
-            scope = scope.get(part) if isinstance(scope, dict) else getattr(scope, part, None)
-        annotation = scope or getattr(inputs, annotation, None)
-    if not isinstance(annotation, type) or not hasattr(annotation, "kind"):
-        what = f"input type of metric {function.__name__!r}, parameter {parameter.name!r}:"
-        raise unknown(what, str(parameter.annotation), inputs.__all__)
-    return annotation

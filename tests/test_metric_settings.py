@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -66,3 +67,41 @@ def test_two_settings_of_one_name_are_refused() -> None:
         def twice(a: Activity, *, k: int = 1, probe: Probe = PROBE) -> Sums:
             """Two."""
             return Sums()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"k": "four"}, r"Setting 'k' of metric 'probed' must be a list, each a whole number, such as \[1, 2\] "),
+        ({"k": [1, "two"]}, r"got \[1, 'two'\]"),
+        ({"how": 3}, "must be a word, such as 'mean'"),
+        ({"least": [0.5]}, "must be a number, such as 0.5"),
+        ({"least": True}, "must be a number"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(settings: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        _metric().with_settings(**settings)
+
+
+def test_one_number_is_a_list_of_one_and_a_whole_number_is_a_number() -> None:
+    assert _metric().with_settings(k=5).settings["k"] == (5,)
+    assert _metric().with_settings(least=1).settings["least"] == 1
+
+
+def test_a_setting_without_a_readable_type_takes_anything() -> None:
+    @metric(version=1, unit="", better="none")
+    def loose(a: Activity, *, way=None) -> Sums:  # noqa: ANN001
+        """Says nothing of its setting."""
+        return Sums(notes=(repr(way),))
+
+    assert loose.with_settings(way={"a": 1}).settings == {"way": {"a": 1}}
+
+
+def test_every_shipped_metric_says_of_which_kind_its_settings_are() -> None:
+    from saebench.registry import metrics
+
+    untyped = [(m.name, key) for m in metrics().values() for key, kind in m._kinds.items() if kind is Any]
+    assert not untyped
+    for m in metrics().values():
+        m.with_settings(**{key: list(v) if isinstance(v, tuple) else v for key, v in m.settings.items()})

@@ -1,0 +1,134 @@
+"""What a metric's function takes: inputs by position, settings by keyword, and of which kind each setting is."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from saebench.errors import UserError, unknown
+
+_WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a metric's function is called.
+
+    Attributes:
+        inputs: Input types by positional parameter.
+        settings: Settings with their defaults; those of a dataclass one by one.
+        kinds: What each setting is annotated with; `Any` where that cannot be read.
+        families: The dataclasses of settings by keyword.
+    """
+
+    inputs: dict[str, type]
+    settings: dict[str, Any]
+    kinds: dict[str, Any]
+    families: dict[str, Any]
+
+
+def read_signature(function: Callable[..., Any]) -> Signature:
+    """Inputs and settings of a metric's function.
+
+    Raises:
+        UserError: No input, one without a type, or two settings of one name.
+    """
+    takes, types = Signature({}, {}, {}, {}), _annotations(function)
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            takes.inputs[parameter.name] = _input_type(function, parameter)
+            continue
+        default = None if parameter.default is parameter.empty else parameter.default
+        own, kinds = {parameter.name: default}, types
+        if dataclasses.is_dataclass(default) and not isinstance(default, type):
+            takes.families[parameter.name] = default
+            own = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+            kinds = _annotations(type(default))
+        for name in sorted(own.keys() & takes.settings.keys()):
+            raise UserError(f"Metric {function.__name__!r} has two settings named {name!r}: rename one.")
+        takes.settings.update(own)
+        takes.kinds.update({name: kinds.get(name, Any) for name in own})
+    if not takes.inputs:
+        raise UserError(f"Metric {function.__name__!r} takes no input: name one, such as `a: Activity`.")
+    return takes
+
+
+def packed(function: Callable[..., Any], families: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function with the fields of its dataclasses of settings as keywords of its own."""
+    if not families:
+        return function
+
+    @functools.wraps(function)
+    def called(*inputs: Any, **settings: Any) -> Any:
+        for keyword, default in families.items():
+            names = [field.name for field in dataclasses.fields(default) if field.name in settings]
+            settings[keyword] = dataclasses.replace(default, **{name: settings.pop(name) for name in names})
+        return function(*inputs, **settings)
+
+    return called
+
+
+def checked(value: Any, kind: Any, what: str, default: Any) -> Any:
+    """A setting's value as it was given, a list as a tuple and one value as a list of one where several are meant.
+
+    Args:
+        value: From YAML or from a caller.
+        kind: What it is annotated with.
+        what: How the message calls it.
+        default: The message's example.
+
+    Raises:
+        UserError: It is of another kind.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    value = tuple(value) if isinstance(value, list) else value
+    if typing.get_origin(kind) is tuple and isinstance(value, (int, float, str)):
+        value = (value,)
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        given = list(value) if isinstance(value, tuple) else value
+        example = list(default) if isinstance(default, tuple) else default
+        raise UserError(f"{what} must be {_words(kind)}, such as {example!r} (got {given!r}).") from error
+    return value
+
+
+def _words(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {_words(typing.get_args(kind)[0])}"
+    return _WORDS.get(kind, str(kind))
+
+
+def _annotations(owner: Any) -> dict[str, Any]:
+    """Types by name of a function's parameters or a dataclass' fields; nothing where one cannot be read."""
+    try:
+        return typing.get_type_hints(owner)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _input_type(function: Callable[..., Any], parameter: inspect.Parameter) -> type:
+    """The input class a parameter is annotated with, as a class or (under postponed evaluation) by name."""
+    from saebench import inputs
+
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        raise UserError(
+            f"Parameter {parameter.name!r} of metric {function.__name__!r} does not say which input it is: "
+            f"annotate it, such as `{parameter.name}: Activity`; a setting stands behind a `*`."
+        )
+    if isinstance(annotation, str):
+        scope: Any = getattr(function, "__globals__", {})
+        for part in annotation.split("."):
+            scope = scope.get(part) if isinstance(scope, dict) else getattr(scope, part, None)
+        annotation = scope or getattr(inputs, annotation, None)
+    if not isinstance(annotation, type) or not hasattr(annotation, "kind"):
+        what = f"input type of metric {function.__name__!r}, parameter {parameter.name!r}:"
+        raise unknown(what, str(parameter.annotation), inputs.__all__)
+    return annotation
