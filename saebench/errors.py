@@ -36,19 +36,3 @@ def nearest(name: str, options: Iterable[str]) -> str:
 def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
     """The error for a name that is not among the known ones."""
     return UserError(f"Unknown {kind} {name!r}. {nearest(name, options)}")
-
-
-def hub_failures() -> tuple[type[Exception], ...]:
-    """What the hub's client raises, errors of the HTTP library beneath it included (without a network)."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    beneath = [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError" and issubclass(kind, Exception)]
-    return (HfHubHTTPError, OSError, ValueError, *beneath)
-
-
-def hub_reason(error: Exception) -> str:
-    """Why the hub gave nothing, on one line and as a sentence."""
-    said = " ".join(str(error).split())
-    if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ConnectionError"):
-        said = f"the hub cannot be reached ({said})"
-    return said if said.endswith((".", "!", "?")) else f"{said}."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from saebench import hub
 from saebench.data.hub_data import snapshot_folder, whole
-from saebench.errors import UserError, hub_failures, hub_reason
+from saebench.errors import UserError
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _BESIDES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -28,23 +29,24 @@ def get_model(reference: str, revision: str | None) -> None:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        names = HfApi().list_repo_files(reference, revision=revision)
-        weights = next((pattern for pattern in _WEIGHTS if any(Path(n).match(pattern) for n in names)), _WEIGHTS[0])
-        snapshot_download(reference, revision=revision, allow_patterns=[*_BESIDES, weights])
-    except hub_failures() as error:
+        with hub.asking():
+            names = HfApi().list_repo_files(reference, revision=revision)
+            weights = next((pattern for pattern in _WEIGHTS if any(Path(n).match(pattern) for n in names)), _WEIGHTS[0])
+            snapshot_download(reference, revision=revision, allow_patterns=[*_BESIDES, weights])
+    except hub.failures() as error:
         raise UserError(
-            f"Cannot get model {reference!r}: {hub_reason(error)} Check the name, and `hf auth login` if it is gated."
+            f"Cannot get model {reference!r}: {hub.reason(error)} Check the name, and `hf auth login` if it is gated."
         ) from error
 
 
 def has_sae(reference: str) -> bool:
     """Whether the files of `hf:` or `saelens:` are there."""
-    from saebench.saes import hub
+    from saebench.saes import hub as saes_on_hub
 
     scheme, _, rest = reference.partition(":")
     try:
         if scheme == "hf":
-            return hub.fetch(rest, offline=True)[0].exists()
+            return saes_on_hub.fetch(rest, offline=True)[0].exists()
         return _saelens_folder(rest) is not None
     except UserError:
         return False
@@ -56,11 +58,12 @@ def get_sae(reference: str) -> None:
     Raises:
         UserError: No such SAE, no access, or no network.
     """
-    from saebench.saes import hub, saelens
+    from saebench.saes import hub as saes_on_hub
+    from saebench.saes import saelens
 
     scheme, _, rest = reference.partition(":")
     if scheme == "hf":
-        hub.fetch(rest)
+        saes_on_hub.fetch(rest)
     else:
         release, _, sae_id = rest.partition("/")
         saelens.from_release(release, sae_id)
@@ -95,10 +98,10 @@ def get_by_library(reference: str, config: str | None, split: str | None, revisi
     import datasets
 
     try:
-        datasets.load_dataset(reference.removeprefix("hf:"), config, split=split, revision=revision)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"Data {reference!r} ({config}) cannot be read from the hub: {reason}") from error
+        with hub.asking():
+            datasets.load_dataset(reference.removeprefix("hf:"), config, split=split, revision=revision)
+    except hub.failures() as error:
+        raise UserError(f"Data {reference!r} ({config}) cannot be read from the hub: {hub.reason(error)}") from error
 
 
 def install() -> None:

@@ -39,7 +39,11 @@ class TextSpec(BaseModel):
         description="`world`, a file or folder, `hf:OWNER/NAME[@REVISION]`, or `default`: the world's documents for "
         "the world's model, openwebtext from the hub for any other",
     )
-    tokens: int | None = Field(default=100_000, gt=0, description="valid tokens to score, to the end of the row that reaches them; null for all")
+    tokens: int | None = Field(
+        default=100_000,
+        gt=0,
+        description="valid tokens to score, to the end of the row that reaches them; null for all",
+    )
     documents: int | None = Field(default=None, gt=0, description="most documents to read; null for no limit")
     context: int = Field(default=128, gt=1, description="tokens in a row, BOS included")
     column: str = "text"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from saebench import hub
 from saebench.data.facts_tables import FactTable, Template, filled
 from saebench.data.tables import read_table, single, table_files
 from saebench.errors import UserError
@@ -34,21 +35,21 @@ def from_hub(name: str, offline: bool) -> list[FactTable]:
         UserError: It is not there, or not in that layout.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repo, _, revision = name.partition("@")
     try:
-        folder = snapshot_download(
-            repo,
-            repo_type="dataset",
-            revision=revision or None,
-            allow_patterns="*.json",
-            local_files_only=offline,
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        why = "--offline was given and it is not in the local cache" if offline else " ".join(str(error).split())
+        with hub.asking(offline=offline):
+            folder = snapshot_download(
+                repo,
+                repo_type="dataset",
+                revision=revision or None,
+                allow_patterns="*.json",
+                local_files_only=offline,
+            )
+    except hub.failures() as error:
+        why = hub.reason(error, offline=offline)
         raise UserError(
-            f"Data 'hf:{name}' cannot be read from the hub: {why}. Download it elsewhere and pass the folder, "
+            f"Data 'hf:{name}' cannot be read from the hub: {why} Download it elsewhere and pass the folder, "
             f"which must hold files such as {_FACTS.format('city')!r}."
         ) from error
     return from_disk(Path(folder), [])

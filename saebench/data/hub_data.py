@@ -9,9 +9,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from saebench import hub
 from saebench.data.hub_layout import is_table, split_of, tables
 from saebench.data.tables import TABLES
-from saebench.errors import UserError, hub_failures, hub_reason
+from saebench.errors import UserError
 
 _NOTHING = ["*/nothing/is/called/this/*"]
 """Patterns that match no file: the client then asks for the folder alone, not for all that the hub has."""
@@ -75,9 +76,10 @@ def download(files: HubFiles, *, offline: bool = False) -> Path:
     if offline:
         raise UserError(f"{what}: --offline was given and it is not in the local cache. {instead}")
     try:
-        folder = _snapshot(files, local=False)
-    except hub_failures() as error:
-        raise UserError(f"{what}: {hub_reason(error)} {instead}") from error
+        with hub.asking():
+            folder = _snapshot(files, local=False)
+    except hub.failures() as error:
+        raise UserError(f"{what}: {hub.reason(error)} {instead}") from error
     for pattern in files.patterns or ("*",):
         if not _whole(folder, pattern):
             raise UserError(f"{what}: it holds no table {pattern!r}.")
@@ -149,9 +151,10 @@ def download_first(reference: str, config: str | None, split: str) -> list[Path]
         return found
     files = parse(reference)
     try:
-        names = HfApi().list_repo_files(files.repo, repo_type="dataset", revision=files.revision)
-    except hub_failures() as error:
-        raise UserError(f"Data {reference!r} cannot be read from the hub: {hub_reason(error)}") from error
+        with hub.asking():
+            names = HfApi().list_repo_files(files.repo, repo_type="dataset", revision=files.revision)
+    except hub.failures() as error:
+        raise UserError(f"Data {reference!r} cannot be read from the hub: {hub.reason(error)}") from error
     there = in_split([Path(name) for name in sorted(names) if is_table(Path(name))], Path(), config, split)
     if not there:
         raise UserError(f"Data {reference!r} has no table of split {split!r}" + (f" of {config!r}." if config else "."))

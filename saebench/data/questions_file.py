@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saebench import hub
 from saebench.data.questions_raw import LETTERS, Asked, Phrases, Question
 from saebench.data.tables import read_table, table_files
 from saebench.errors import UserError, nearest
@@ -60,11 +61,12 @@ def from_hub(header: str, split: str, offline: bool) -> Asked:
     how = datasets.DownloadConfig(local_files_only=offline)
     for repo, config in sets():
         try:
-            found = datasets.load_dataset(repo, config, split=split, revision=REVISIONS[repo], download_config=how)
-        except (OSError, ValueError) as error:
-            why = "--offline was given and it is not in the local cache" if offline else " ".join(str(error).split())
+            with hub.asking(offline=offline):
+                found = datasets.load_dataset(repo, config, split=split, revision=REVISIONS[repo], download_config=how)
+        except hub.failures() as error:
+            why = hub.reason(error, offline=offline)
             raise UserError(
-                f"Questions 'hf:{repo}' ({config}) cannot be read from the hub: {why}. Download them elsewhere and "
+                f"Questions 'hf:{repo}' ({config}) cannot be read from the hub: {why} Download them elsewhere and "
                 f"pass a folder that holds {config}/{split}-*.parquet."
             ) from error
         rows: Iterable[Any] = found

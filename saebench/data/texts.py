@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saebench import hub
 from saebench.errors import UserError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -131,12 +132,13 @@ def _from_hub(name: str, spec: TextSpec, offline: bool) -> Iterator[Text]:
 
     repo, _, revision = name.partition("@")
     try:
-        rows = datasets.load_dataset(repo, spec.config, split=spec.split, revision=revision or None, streaming=True)
+        with hub.asking():
+            rows = datasets.load_dataset(repo, spec.config, split=spec.split, revision=revision or None, streaming=True)
         for row in rows:
             yield document(row, spec.column, f"hf:{name}")
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"Data 'hf:{name}' cannot be read from the hub: {reason}. Without it, {_INSTEAD}") from error
+    except hub.failures() as error:
+        why = hub.reason(error)
+        raise UserError(f"Data 'hf:{name}' cannot be read from the hub: {why} Without it, {_INSTEAD}") from error
 
 
 def _from_cache(name: str, spec: TextSpec) -> Iterator[Text]:

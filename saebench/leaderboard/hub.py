@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from saebench.errors import UserError, hub_failures, hub_reason
+from saebench import hub
+from saebench.errors import UserError
 from saebench.leaderboard.build import slug
 from saebench.results import Results, Row, Store, read_rows
 
@@ -63,8 +64,8 @@ def push(
             repo_type="dataset",
             create_pr=pull_request,
         )
-    except hub_failures() as error:
-        raise UserError(f"Cannot push to the dataset {repo!r}: {hub_reason(error)}") from error
+    except hub.failures() as error:
+        raise UserError(f"Cannot push to the dataset {repo!r}: {hub.reason(error)}") from error
     return list(files)
 
 
@@ -84,8 +85,8 @@ def pull(repo: str, out: str | os.PathLike[str] | None = None, *, revision: str 
 
     try:
         folder = snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=[f"{FOLDER}/*.jsonl"])
-    except hub_failures() as error:
-        raise UserError(f"Cannot pull the dataset {repo!r}: {hub_reason(error)}") from error
+    except hub.failures() as error:
+        raise UserError(f"Cannot pull the dataset {repo!r}: {hub.reason(error)}") from error
     files = sorted(Path(folder).glob(f"{FOLDER}/*.jsonl"))
     if not files:
         raise UserError(f"Dataset {repo!r} holds no {FOLDER}/*.jsonl. Rows come there by: saebench leaderboard push.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from saebench import hub
 from saebench.data.synthetic import SCHEME
 from saebench.devices import default_device, host_of, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
@@ -167,14 +168,15 @@ def _load(
     kind: Any = dtype or (torch.float32 if (device or default_device()).type == "cpu" else "auto")
     spread = {} if device is not None else {"device_map": "auto"}
     try:
-        with _without_weight_bar():
+        with _without_weight_bar(), _asking(source, offline):
             loaded: Any = _class_of(source, revision, offline).from_pretrained(
                 source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True, **spread
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        hint = "" if Path(source).is_dir() else " It is neither a local directory nor a hub id that can be reached."
-        raise UserError(f"Cannot load a causal language model from {ref!r}: {reason}{hint}") from error
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        if not Path(source).is_dir():
+            why = f"it is no local directory, and {hub.reason(error, offline=offline)}"
+        raise UserError(f"Cannot load a causal language model from {ref!r}: {why}") from error
     model, info = loaded
     missing = sorted(info.get("missing_keys", ()))
     if missing:
@@ -209,6 +211,11 @@ def _without_weight_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _asking(source: str, offline: bool) -> AbstractContextManager[None]:
+    """A directory needs no hub."""
+    return nullcontext() if Path(source).is_dir() else hub.asking(offline=offline)
+
+
 def _locate(ref: str) -> tuple[str, str]:
     """Where to load from, and the model's name."""
     path = Path(ref).expanduser()
@@ -238,7 +245,8 @@ def _load_tokenizer(ref: str, revision: str | None, offline: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(ref, revision=revision, local_files_only=offline)
+        with _asking(ref, offline):
+            return AutoTokenizer.from_pretrained(ref, revision=revision, local_files_only=offline)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise UserError(f"Cannot load a tokenizer from {ref!r}: {str(error).strip().splitlines()[0]}") from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saebench.errors import UserError, hub_failures
+from saebench import hub
+from saebench.errors import UserError
 from saebench.saes.files import first_line
 
 CONFIGURATIONS = ("*.json", "*.yaml")
@@ -50,8 +51,9 @@ def fetch(ref: str, *, offline: bool = False) -> tuple[Path, str]:
     repo, path, revision = split(ref)
     wanted = _wanted(path)
     try:
-        root = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
-    except hub_failures() as error:
+        with hub.asking(offline=offline):
+            root = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=offline))
+    except hub.failures() as error:
         raise UserError(f"Cannot get hf:{ref}: {_why(error, repo, revision, offline=offline)}.") from error
     found = root / path if path else root
     if not found.exists():

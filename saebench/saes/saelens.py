@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from saebench import hub
 from saebench.errors import UserError, unknown
 from saebench.saes import temporal
 from saebench.saes.architectures import AbsTopK, JumpReLU, TopK
 from saebench.saes.building import single
 from saebench.saes.coder import Coder
-from saebench.saes.files import first_line, read_json, read_tensors
+from saebench.saes.files import read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
 from saebench.saes.processing import NOTE, with_processing
@@ -226,8 +226,6 @@ def from_release(release: str, sae_id: str, *, offline: bool = False) -> Any:
     Raises:
         UserError: SAELens is not installed, does not know the release or the id, or cannot get it.
     """
-    if offline and os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"):
-        raise UserError("SAELens asks the hub even for what is cached: set HF_HUB_OFFLINE=1 for saelens: offline.")
     try:
         from sae_lens import SAE
         from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
@@ -241,6 +239,7 @@ def from_release(release: str, sae_id: str, *, offline: bool = False) -> Any:
     if sae_id not in directory[release].saes_map:
         raise unknown(f"SAE of SAELens release {release}:", sae_id, directory[release].saes_map)
     try:
-        return SAE.from_pretrained(release, sae_id, device="cpu")
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot get saelens:{release}/{sae_id}: {first_line(error)}.") from error
+        with hub.asking(offline=offline):
+            return SAE.from_pretrained(release, sae_id, device="cpu")
+    except hub.failures() as error:
+        raise UserError(f"Cannot get saelens:{release}/{sae_id}: {hub.reason(error, offline=offline)}") from error
