@@ -13,11 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ALLOWED = {
     "errors": set(),
-    "metric": {"errors", "inputs"},
+    "signature": {"errors", "inputs"},
+    "metric": {"errors", "signature"},
     "devices": {"errors"},
-    "models": {"errors", "devices", "data"},
-    "saes": {"errors", "devices", "data", "yamlfile"},
-    "data": {"errors", "models", "saes", "suite"},
+    "hub": set(),
+    "models": {"errors", "devices", "data", "hub"},
+    "saes": {"errors", "devices", "data", "hub", "yamlfile"},
+    "data": {"errors", "hub", "models", "saes", "suite"},
     "inputs": {"errors", "judges", "matching", "metric", "saes"},
     "compiled": set(),
     "matching": {"compiled", "errors", "saes"},
@@ -25,7 +27,7 @@ ALLOWED = {
     "probes": {"errors", "saes", "data"},
     "yamlfile": {"errors"},
     "results": {"errors", "metric", "registry", "yamlfile"},
-    "leaderboard": {"errors", "results", "registry", "metric", "yamlfile"},
+    "leaderboard": {"errors", "hub", "results", "registry", "metric", "yamlfile"},
 }
 """Rooms with rules, and the rooms each may import; `models` in `data` is a type only."""
 

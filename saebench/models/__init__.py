@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saebench.models.loading import load_model
+    from saebench.models.run import Run
     from saebench.models.sites import Site
-    from saebench.models.subject import Run, Subject
+    from saebench.models.subject import Subject
 
 __all__ = ["Run", "Site", "Subject", "load_model"]
 
-_HOMES = {"load_model": "loading", "Site": "sites", "Run": "subject", "Subject": "subject"}
+_HOMES = {"load_model": "loading", "Site": "sites", "Run": "run", "Subject": "subject"}
 
 
 def __getattr__(name: str) -> Any:

@@ -62,13 +62,9 @@ def affine_of(norm: Any, width: int, like: Tensor) -> Affine | None:
     found = Affine((up - down) / 2 * signs, (up + down) / 2)
     given = sample.to(like.dtype).float()
     level = given - given.mean(-1, keepdim=True)
+    step = 16 * torch.finfo(like.dtype).eps
     fits = any(
-        torch.allclose(found.weight * x / x.square().mean(-1, keepdim=True).sqrt() + found.bias, tried, **_close(like))
+        torch.allclose(found.weight * x / x.square().mean(-1, keepdim=True).sqrt() + found.bias, tried, step, step)
         for x in (given, level)
     )
     return found if fits and bool(found.weight.all()) else None
-
-
-def _close(like: Tensor) -> dict[str, float]:
-    step = 16 * torch.finfo(like.dtype).eps
-    return {"rtol": step, "atol": step}

@@ -109,10 +109,10 @@ def text_config(model: nn.Module) -> Any:
 def projection_width(module: nn.Module) -> int:
     """Size of the input of a linear layer: torch's, transformers' Conv1D, or one wrapped by another module."""
     module = _inner(module)
-    width, weight = getattr(module, "in_features", None), getattr(module, "weight", None)
-    if width is None and weight is None:
-        return projection_width(next(module.children()))
-    return int(width if width is not None else weight.shape[0])
+    if (width := getattr(module, "in_features", None)) is not None:
+        return int(width)
+    weight = getattr(module, "weight", None)
+    return projection_width(next(module.children())) if weight is None else int(weight.shape[0])
 
 
 def _head(model: Any) -> Any:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from saebench.data.synthetic import SCHEME, VERSION, Synthetic, recipe
 from saebench.errors import UserError
+from saebench.models.run import Run
 from saebench.models.sites import Site
-from saebench.models.subject import Run, Subject
+from saebench.models.subject import Subject
 
 __all__ = ["HOOK", "SCHEME", "SyntheticSubject", "load"]
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from saebench.errors import UserError
 from saebench.models import sites as at
+from saebench.models.run import Run, wants_grad
 from saebench.models.sites import Site, name_of
-from saebench.models.subject import Run, Subject, wants_grad
+from saebench.models.subject import Subject
 from saebench.models.surgery import Point, Stop, Surgery, operate
 
 _FINAL = Point("unembed", "in")
