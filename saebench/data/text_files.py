@@ -21,7 +21,8 @@ READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 def from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:
     """Documents of a file, or of the files in a folder; of a dataset with splits those of the spec's split.
 
-    In a `.txt` blank lines part the documents; a document without text is empty.
+    In a `.txt` blank lines part the documents. One without blank lines is a document a line, or in a folder one
+    document. A document without text is empty.
 
     Raises:
         UserError: Nothing there, nothing readable, not UTF-8, or no such column, configuration or split.
@@ -34,7 +35,16 @@ def from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:
         return (text for file in _files(path, spec) for text in _from_file(file, spec))
     if path.suffix in (".npy", ".safetensors"):
         return from_memory(_token_array(path))
-    return _from_file(path, spec)
+    return _lines_of(path) if path.suffix == ".txt" and not _parted(path) else _from_file(path, spec)
+
+
+def _parted(file: Path) -> bool:
+    """Whether a blank line stands between two others."""
+    return "\n\n" in "".join(_lines(file)).strip()
+
+
+def _lines_of(file: Path) -> Iterator[Text]:
+    return (Text(text=line.strip()) for line in _lines(file) if line.strip())
 
 
 def _files(folder: Path, spec: TextSpec) -> list[Path]:

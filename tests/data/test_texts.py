@@ -225,3 +225,15 @@ def test_of_a_folder_with_splits_one_is_read_and_what_describes_it_is_not(tmp_pa
     assert [text.text for text in read_texts(tmp_path, _spec(split="test"))] == ["test"]
     with pytest.raises(sb.UserError, match="no split 'dev'"):
         read_texts(tmp_path, _spec(split="dev"))
+
+
+def test_a_text_file_is_a_document_a_paragraph_or_a_line(tmp_path: Path) -> None:
+    spec = TextSpec()
+    for name, said in (("parted", "w3 w4\nw5\n\nw6\n"), ("lines", "w3 w4\n  w5\nw6"), ("one", "w3 w4\n")):
+        (tmp_path / f"{name}.txt").write_text(said)
+    found = {
+        name: [text.text for text in read_texts(tmp_path / f"{name}.txt", spec)] for name in ("parted", "lines", "one")
+    }
+    assert found == {"parted": ["w3 w4\nw5", "w6"], "lines": ["w3 w4", "w5", "w6"], "one": ["w3 w4"]}
+    (tmp_path / "parted.txt").unlink()
+    assert [text.text for text in read_texts(tmp_path, spec)] == ["w3 w4\n  w5\nw6", "w3 w4"], "a file a document"
