@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,13 +49,27 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def markdown(text: str) -> None:
-    """Print Markdown: drawn on a terminal, as it is elsewhere."""
+    """Print Markdown: drawn on a terminal; elsewhere as it is, without the escapes that only a forge needs."""
     if not sys.stdout.isatty():
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(readable(text) + "\n")
         return
     from rich.markdown import Markdown
 
     console().print(Markdown(text))
+
+
+def readable(text: str) -> str:
+    r"""Markdown without the escapes that keep a forge from making links and mentions; columns stay lined up.
+
+    >>> readable(r"| topk&#64;v2\[:16\] |")
+    '| topk@v2[:16]       |'
+    """
+
+    def plain(cell: re.Match[str]) -> str:
+        said = re.sub(r"&#\d+;", lambda entity: html.unescape(entity[0]), re.sub(r"\\([\[\]_])", r"\1", cell[0]))
+        return said + " " * (len(cell[0]) - len(said)) if cell.end() < len(text) and text[cell.end()] == "|" else said
+
+    return re.sub(r"(?:[^|\n\\]|\\.)+", plain, text)
 
 
 def number(row: Row) -> str:

@@ -199,7 +199,7 @@ class Metric:
 
 
 def metric(
-    *,
+    *bare: Any,
     version: int,
     unit: str,
     better: Direction,
@@ -228,6 +228,8 @@ def metric(
         UserError: The function takes no known input, declares a direction or units that do not exist, or a version
             that is not a whole number.
     """
+    if bare:
+        raise UserError("A metric is declared by keywords: @metric(version=1, unit='...', better='higher').")
     if better not in typing.get_args(Direction):
         raise unknown("direction", better, typing.get_args(Direction))
     if units not in typing.get_args(Units):

@@ -138,3 +138,14 @@ def test_what_a_metric_returns_wrongly_is_said_in_its_row(found: object, words: 
     metric = sb.metric(version=1, unit="", better="none")(mine)
     status, reason = reduced(metric, {Activity: None}, torch.zeros(5, dtype=torch.long), 1)
     assert status == "error" and re.search(words, str(reason)), reason
+
+
+def test_a_metric_declared_without_keywords_is_refused() -> None:
+    def bare(a: sb.inputs.Activity) -> sb.Sums:
+        """Says nothing of itself."""
+        return sb.Sums(x=a.l0)
+
+    with pytest.raises(TypeError, match="missing 3 required keyword-only arguments: 'version', 'unit', and 'better'"):
+        sb.metric(bare)  # type: ignore[call-arg]
+    with pytest.raises(sb.UserError, match="declared by keywords"):
+        sb.metric(bare, version=1, unit="", better="none")

@@ -107,7 +107,8 @@ def _large_groups(
             left_out.append(f"group {group!r}: {counts[group]} words, and {spec.min_words} are needed")
     kept = [item for item in items if counts[item.group] >= spec.min_words]
     if len({item.group for item in kept}) < 2:
-        why = "; ".join(left_out) or "there is only one group"
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        why = "; ".join(left_out[:3]) + more or "there is only one group"
         raise UserError(
             f"Hierarchy {found.name!r} has fewer than two groups of {spec.min_words} words that the model's "
             f"tokenizer finds ({why}): give more words, or lower min_words."

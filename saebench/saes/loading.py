@@ -73,7 +73,8 @@ def _open(ref: Any, *, hook: str | None, offline: bool, name: str | None, seed: 
     if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
         return parse(str(ref), hook=hook or "", name=name, seed=seed)
     coder = _load_reference(scheme, rest, str(ref), hook=hook, offline=offline, seed=seed)
-    return _label(coder, ref=str(ref), name=name or (coder.name if scheme == "at" else _short(scheme, rest)))
+    own = coder.name if scheme in ("at", "prefix") else _short(scheme, rest)
+    return _label(coder, ref=str(ref), name=name or own)
 
 
 def _placed(
