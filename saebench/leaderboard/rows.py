@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +100,20 @@ def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
             raise UserError(f"A row has role {role!r}. {nearest(role, ROLES)}")
     keys = {name: columns[name] for name in ORDER}
     keys["role"] = [ROLES.index(role) if role in ROLES else len(ROLES) for role in columns["role"]]
+    keys["slice"] = [in_numbers(name) for name in columns["slice"]]
     keys["d_sae"] = [math.inf if math.isnan(width) else width for width in columns["d_sae"]]
     kept.sort(key=list(zip(*keys.values(), strict=True)).__getitem__)
     return pd.DataFrame({name: [values[i] for i in kept] for name, values in columns.items()})
+
+
+def in_numbers(text: str) -> tuple[Any, ...]:
+    """A key that sorts names by the numbers in them.
+
+    >>> sorted(["k=10", "k=2", "all"], key=in_numbers)
+    ['all', 'k=2', 'k=10']
+    """
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return tuple((float(part), "") if i % 2 else (-1.0, part) for i, part in enumerate(parts))
 
 
 def scores_of(records: pd.DataFrame | list[dict[str, Any]]) -> list[Score]:

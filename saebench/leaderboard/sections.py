@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -107,9 +107,7 @@ def sections(scores: Sequence[Score], board: Board) -> list[Section]:
 
 def board_columns(scores: Sequence[Score], board: Board) -> list[Column]:
     """Columns and axes that the board asks for, a metric without a slice standing for all its slices."""
-    have: dict[str, dict[str, None]] = {}
-    for score in scores:
-        have.setdefault(score.metric, {})[score.slice] = None
+    have = slices_of(scores)
     if board.columns is None:
         wanted = [column for column in DEFAULT_COLUMNS if column.metric in have]
         wanted = wanted or [Column(metric=name) for name in sorted(have)[:8]]
@@ -124,16 +122,28 @@ def board_columns(scores: Sequence[Score], board: Board) -> list[Column]:
         slices = have[column.metric]
         if column.slice is not None and column.slice not in slices:
             raise UserError(f"Metric {column.metric!r} has no slice {column.slice!r}. {nearest(column.slice, slices)}")
-        chosen = [column.slice] if column.slice is not None else [""] if "" in slices else _overall(list(slices))
+        chosen = [column.slice] if column.slice is not None else [""] if "" in slices else _overall(slices)
         for name in chosen:
             full = column.model_copy(update={"slice": name or None})
             columns.setdefault(full.key, full)
     return list(columns.values())
 
 
+def slices_of(scores: Iterable[Score]) -> dict[str, list[str]]:
+    """The slices of each metric in the order of the rows; a row that has failed, and so has none, adds none."""
+    found: dict[str, dict[str, None]] = {}
+    for score in scores:
+        slices = found.setdefault(score.metric, {})
+        if score.status == "ok" or score.slice:
+            slices[score.slice] = None
+    return {metric: list(slices) or [""] for metric, slices in found.items()}
+
+
 def _overall(slices: list[str]) -> list[str]:
-    """All slices of a metric that has few; of one that has many the first, which is the overall value."""
-    return slices if len(slices) <= MOST_SLICES else slices[:1]
+    """All slices of a metric that has few; of one that has many the overall value, a plain name, or else the first."""
+    if len(slices) <= MOST_SLICES:
+        return slices
+    return [next((name for name in slices if not {"/", "="} & set(name)), slices[0])]
 
 
 def figures_of(board: Board) -> Sequence[Pareto]:
@@ -165,7 +175,7 @@ def _section(model: str, hook: str, scores: list[Score], columns: list[Column], 
     for score in scores:
         measured.setdefault((score.metric, score.slice), []).append(score)
     for column in columns:
-        mine = measured.get((column.metric, column.slice or ""), [])
+        mine = _of_column(column, measured)
         if not mine:
             continue
         head = _head(column, mine)
@@ -179,6 +189,16 @@ def _section(model: str, hook: str, scores: list[Score], columns: list[Column], 
     lines = [_line(role, sae, cells) for (role, sae), cells in by_line.items()]
     corpora = tuple(sorted({score.corpus for score in scores} - set(NO_CORPUS)))
     return Section(model, hook, corpora, tuple(heads), tuple(_sorted(lines, heads, board)), tuple(notes))
+
+
+def _of_column(column: Column, measured: dict[tuple[str, str], list[Score]]) -> list[Score]:
+    """The scores of a column; for a SAE on which the metric has failed, that row stands in each of its slices."""
+    mine = measured.get((column.metric, column.slice or ""), [])
+    if not column.slice:
+        return mine
+    there = {(score.role, score.sae) for score in mine}
+    failed = [score for score in measured.get((column.metric, ""), []) if score.status != "ok"]
+    return mine + [score for score in failed if mine and (score.role, score.sae) not in there]
 
 
 def _line(role: str, sae: str, cells: dict[str, Score]) -> Line:

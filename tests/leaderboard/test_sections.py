@@ -128,3 +128,25 @@ def test_the_order_of_the_rows_does_not_matter(frame: pd.DataFrame) -> None:
 )
 def test_names_in_words(name: str, words: str) -> None:
     assert in_words(name) == words
+
+
+def test_a_sae_on_which_a_sliced_metric_fails_hides_no_other(make_row: Any) -> None:
+    """Its row has no slice; the others' values stand in their columns, and its reason in each of them."""
+    rows = [
+        make_row("a", "sparse_probing", 0.9, 0.01, slice="k=10"),
+        make_row("a", "sparse_probing", 0.8, 0.01, slice="k=2"),
+        make_row("b", "sparse_probing", None, status="error", reason="broken"),
+    ]
+    for order in (rows, rows[::-1]):
+        (section,) = arrange(order, columns=["sparse_probing"])
+        assert [head.column.slice for head in section.heads] == ["k=2", "k=10"], "by the numbers in them"
+        found = {line.sae: [line.scores[head.key] for head in section.heads] for line in section.lines}
+        assert [score.value for score in found["a"]] == [0.8, 0.9]
+        assert [score.reason for score in found["b"]] == ["broken", "broken"]
+
+
+def test_of_many_slices_the_overall_one_is_shown(make_row: Any) -> None:
+    names = [*(f"bins={2**n}" for n in range(2, 9)), "chosen"]
+    rows = [make_row("a", "description_length", 1.0, 0.1, slice=name) for name in names]
+    (section,) = arrange(rows, columns=["description_length"])
+    assert [head.column.slice for head in section.heads] == ["chosen"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.leaderboard.board import Board, Column
 from saebench.leaderboard.rows import Score, records_of, scores_of
-from saebench.leaderboard.sections import Head, Line, Section, board_columns, sections
+from saebench.leaderboard.sections import Head, Line, Section, board_columns, sections, slices_of
 from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.site.names import page_names
 from saebench.leaderboard.site.standing import Standing, standings
@@ -125,14 +125,12 @@ def cell_key(model: str, hook: str, role: str, sae: str, corpus: str, metric: st
 def _all_columns(scores: list[Score], board: Board) -> tuple[Column, ...]:
     """The board's columns, then every other metric's slices of the top level, or of many the first."""
     named = board_columns(scores, board.model_copy(update={"pareto": ()}))
-    slices: dict[str, dict[str, None]] = {}
-    for score in scores:
-        slices.setdefault(score.metric, {})[score.slice] = None
+    slices = slices_of(scores)
     found = {column.key: column for column in named}
     for metric in sorted(slices):
         top = [name for name in slices[metric] if "/" not in name]
         top = [""] if "" in top else top if len(top) <= MOST_SLICES else top[:1]
-        for name in top or list(slices[metric])[:1]:
+        for name in top or slices[metric][:1]:
             column = Column(metric=metric, slice=name or None)
             found.setdefault(column.key, column)
     return tuple(found.values())
