@@ -146,6 +146,7 @@ def build_corpus(
             break
     _refuse_empty(name, source, seen, skipped, rows)
     _refuse_foreign(name, rows, model)
+    _refuse_long(name, rows, model)
     return Corpus(
         name=name,
         tokens=np.concatenate(rows),
@@ -254,8 +255,9 @@ def cut(ids: np.ndarray, spec: TextSpec, model: Subject) -> list[np.ndarray]:
 
 
 def truncated(ids: np.ndarray, spec: LabelledSpec, model: Subject) -> np.ndarray:
-    """Token ids as one row of at most `context` tokens: the text's beginning, or its end."""
+    """Token ids as one row of at most `context` tokens, or what the model takes: the text's beginning, or its end."""
     head, ids, room = _fronted(ids, spec, model)
+    room = min(room, (model.max_context or spec.context) - len(head))
     return np.concatenate([head, ids[:room] if spec.truncate == "right" else ids[-room:]])
 
 
@@ -275,6 +277,15 @@ def _refuse_empty(name: str, source: Any, seen: int, skipped: int, rows: list[np
         raise UserError(f"Data {name!r} has no content: all {skipped} documents of {where} hold only special tokens.")
     if max(map(len, rows)) < 2:
         raise UserError(f"Data {name!r} is too short: no row of {where} has two tokens, so nothing can be predicted.")
+
+
+def _refuse_long(name: str, rows: list[np.ndarray], model: Subject) -> None:
+    longest = max(map(len, rows))
+    if model.max_context is not None and longest > model.max_context:
+        raise UserError(
+            f"Data {name!r} has rows of {longest} tokens, more than the {model.max_context} that {model.name} accepts: "
+            f"give --context {model.max_context}, or in the suite text: {{context: {model.max_context}}}."
+        )
 
 
 def _refuse_foreign(name: str, rows: list[np.ndarray], model: Subject) -> None:

@@ -19,7 +19,7 @@ class Column(BaseModel):
 
     metric: str
     slice: str | None = Field(
-        default=None, description="one slice; if left out all of the metric's, or of many the first, the overall value"
+        default=None, description="one slice; if left out those of the top level, or of many the overall value"
     )
     label: str | None = Field(default=None, description="header; the metric's name in words when left out")
     digits: int | None = Field(default=None, ge=0, le=12, description="decimals; from the standard error when left out")

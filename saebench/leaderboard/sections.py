@@ -122,7 +122,7 @@ def board_columns(scores: Sequence[Score], board: Board) -> list[Column]:
         slices = have[column.metric]
         if column.slice is not None and column.slice not in slices:
             raise UserError(f"Metric {column.metric!r} has no slice {column.slice!r}. {nearest(column.slice, slices)}")
-        chosen = [column.slice] if column.slice is not None else [""] if "" in slices else _overall(slices)
+        chosen = [column.slice] if column.slice is not None else overall(slices)
         for name in chosen:
             full = column.model_copy(update={"slice": name or None})
             columns.setdefault(full.key, full)
@@ -139,11 +139,15 @@ def slices_of(scores: Iterable[Score]) -> dict[str, list[str]]:
     return {metric: list(slices) or [""] for metric, slices in found.items()}
 
 
-def _overall(slices: list[str]) -> list[str]:
-    """All slices of a metric that has few; of one that has many the overall value, a plain name, or else the first."""
-    if len(slices) <= MOST_SLICES:
-        return slices
-    return [next((name for name in slices if not {"/", "="} & set(name)), slices[0])]
+def overall(slices: list[str]) -> list[str]:
+    """The slices that stand for a metric: its one value, or all that are no part of another (`k=1`, not `k=1/topic`).
+
+    Of more than a few of them only the overall value, a plain name, or else the first.
+    """
+    top = [name for name in slices if "/" not in name] or slices
+    if "" in top:
+        return [""]
+    return top if len(top) <= MOST_SLICES else [next((name for name in top if "=" not in name), top[0])]
 
 
 def figures_of(board: Board) -> Sequence[Pareto]:

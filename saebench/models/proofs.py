@@ -62,8 +62,7 @@ class Proved(ABC):
             raise UserError(f"Tokens must be ids of shape [batch, length], got {tokens.dtype} {list(tokens.shape)}.")
         if self.max_context is not None and tokens.shape[1] > self.max_context:
             raise UserError(
-                f"A context of {tokens.shape[1]} tokens is longer than the {self.max_context} that {self.name} "
-                f"accepts: give --context {self.max_context}, or in the suite text: {{context: {self.max_context}}}."
+                f"A context of {tokens.shape[1]} tokens is longer than the {self.max_context} that {self.name} accepts."
             )
         if tokens.device.type == "cpu" and (int(tokens.max()) >= self.vocab_size or int(tokens.min()) < 0):
             raise UserError(

@@ -237,3 +237,17 @@ def test_a_text_file_is_a_document_a_paragraph_or_a_line(tmp_path: Path) -> None
     assert found == {"parted": ["w3 w4\nw5", "w6"], "lines": ["w3 w4", "w5", "w6"], "one": ["w3 w4"]}
     (tmp_path / "parted.txt").unlink()
     assert [text.text for text in read_texts(tmp_path, spec)] == ["w3 w4\n  w5\nw6", "w3 w4"], "a file a document"
+
+
+def test_a_model_with_a_short_context(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a corpus that it cannot take are refused with the option to change; a labelled text is cut."""
+    from saebench.data.corpus import truncated
+    from saebench.data.specs import LabelledSpec
+
+    monkeypatch.setattr(model, "max_context", 4)
+    with pytest.raises(sb.UserError, match="rows of 6 tokens, more than the 4 that .* accepts: give --context 4"):
+        build_corpus("text", TEXTS, _spec(), model)
+    assert build_corpus("text", ["w3 w4 w5"], _spec(), model).context == 6, "no row is that long"
+    ids = np.arange(3, 12, dtype=np.int32)
+    assert truncated(ids, LabelledSpec(), model).tolist() == [BOS, 3, 4, 5]
+    assert truncated(ids, LabelledSpec(truncate="left"), model).tolist() == [BOS, 9, 10, 11]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from saebench.leaderboard.board import Board, Column
 from saebench.leaderboard.rows import Score, records_of, scores_of
-from saebench.leaderboard.sections import Head, Line, Section, board_columns, sections, slices_of
+from saebench.leaderboard.sections import Head, Line, Section, board_columns, overall, sections, slices_of
 from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.site.names import page_names
 from saebench.leaderboard.site.standing import Standing, standings
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from saebench.results.row import Row
 
-MOST_SLICES = 10
-"""A metric with more slices than this at the top shows its first one in the table; its pages have them all."""
 
 MOST_PAIRED = 100
 """SAEs of a column that are tested in pairs on their sums; more would take minutes."""
@@ -128,9 +126,7 @@ def _all_columns(scores: list[Score], board: Board) -> tuple[Column, ...]:
     slices = slices_of(scores)
     found = {column.key: column for column in named}
     for metric in sorted(slices):
-        top = [name for name in slices[metric] if "/" not in name]
-        top = [""] if "" in top else top if len(top) <= MOST_SLICES else top[:1]
-        for name in top or slices[metric][:1]:
+        for name in overall(slices[metric]):
             column = Column(metric=metric, slice=name or None)
             found.setdefault(column.key, column)
     return tuple(found.values())
