@@ -94,6 +94,7 @@ def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
         columns[name] = [math.nan if _missing(value) else float(value) for value in given]
     for name in ("sae", "model", "hook_out", "metric"):
         columns[name] = [str(value) for value in columns[name]]
+    _place_unloaded(columns)
     kept = _filtered(columns, board or Board())
     for role in (columns["role"][i] for i in kept):
         if role not in ROLES:
@@ -104,6 +105,17 @@ def tidy(frame: pd.DataFrame, board: Board | None = None) -> pd.DataFrame:
     keys["d_sae"] = [math.inf if math.isnan(width) else width for width in columns["d_sae"]]
     kept.sort(key=list(zip(*keys.values(), strict=True)).__getitem__)
     return pd.DataFrame({name: [values[i] for i in kept] for name, values in columns.items()})
+
+
+def _place_unloaded(columns: dict[str, list[Any]]) -> None:
+    """A SAE that could not be loaded has no hook; where all others of its model have one, it stands with them."""
+    hooks: dict[str, set[str]] = {}
+    for model, hook in zip(columns["model"], columns["hook_out"], strict=True):
+        hooks.setdefault(model, set()).update([hook] if hook else [])
+    columns["hook_out"] = [
+        next(iter(hooks[model])) if not hook and len(hooks[model]) == 1 else hook
+        for model, hook in zip(columns["model"], columns["hook_out"], strict=True)
+    ]
 
 
 def in_numbers(text: str) -> tuple[Any, ...]:

@@ -184,11 +184,14 @@ def _section(model: str, hook: str, scores: list[Score], columns: list[Column], 
             continue
         head = _head(column, mine)
         heads.append(head)
+        again: dict[str, None] = {}
         for score in mine:
             cells = by_line.setdefault((score.role, score.sae), {})
-            if head.key in cells:
-                notes[f"{score.sae} has several rows for {head.key}; the last is shown."] = None
+            if head.key in cells and cells[head.key].known:
+                again[score.sae] = None
             cells[head.key] = _comparable(score, head)
+        if again:
+            notes[f"{', '.join(again)}: several rows for {head.key}; the last is shown."] = None
         notes |= dict.fromkeys(_measured_differently(head, mine))
     lines = [_line(role, sae, cells) for (role, sae), cells in by_line.items()]
     corpora = tuple(sorted({score.corpus for score in scores} - set(NO_CORPUS)))

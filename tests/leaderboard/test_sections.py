@@ -82,7 +82,7 @@ def test_filters(make_row: Any) -> None:
 def test_several_rows_and_unlike_measurements_are_said(make_row: Any) -> None:
     rows = [make_row(sae, "l0", v, context=c) for sae, v, c in (("a", 1, 128), ("a", 2, 128), ("b", 3, 256))]
     (section,) = arrange(rows)
-    assert "a has several rows for l0; the last is shown." in section.notes
+    assert "a: several rows for l0; the last is shown." in section.notes
     assert "l0 was not measured alike for all SAEs: context 128, 256." in section.notes
     assert section.lines[0].scores["l0"].value == 2
 
@@ -150,3 +150,19 @@ def test_of_many_slices_the_overall_one_is_shown(make_row: Any) -> None:
     rows = [make_row("a", "description_length", 1.0, 0.1, slice=name) for name in names]
     (section,) = arrange(rows, columns=["description_length"])
     assert [head.column.slice for head in section.heads] == ["chosen"]
+
+
+def test_a_sae_that_could_not_be_loaded_stands_with_the_others(make_row: Any) -> None:
+    """It has no hook; only where its model has several tables does it have one of its own."""
+    broken = make_row("b", "l0", None, status="error", reason="damaged", hook_out="")
+    (section,) = arrange([make_row("a", "l0", 1), broken])
+    assert [line.sae for line in section.lines] == ["a", "b"]
+    apart = arrange([make_row("a", "l0", 1), make_row("c", "l0", 1, hook_out="blocks.0.mlp"), broken])
+    assert [[line.sae for line in section.lines] for section in apart] == [["b"], ["c"], ["a"]]
+
+
+def test_only_numbers_that_a_later_row_replaces_are_told_of(make_row: Any) -> None:
+    failed = make_row("a", "l0", None, status="error", reason="no data")
+    assert not arrange([failed, make_row("a", "l0", 1)])[0].notes
+    twice = [make_row(sae, "l0", value) for sae in "ab" for value in (1, 2)]
+    assert arrange(twice)[0].notes == ("a, b: several rows for l0; the last is shown.",)
