@@ -45,7 +45,7 @@ SB.filters = (function () {
     const authors = distinct(saes.author).sort();
     $("author").innerHTML = options([["", "all"], ...authors.map((a) => [a, a])]);
     $("author").parentElement.hidden = !authors.length;
-    $("arch").innerHTML = Object.keys(data.looks).map((name) =>
+    $("arch").innerHTML = Object.keys(data.looks).filter(Boolean).map((name) =>
       `<button type="button" class="chip" value="${esc(name)}" aria-pressed="false">${SB.archMark(name)}${esc(name)}</button>`).join("");
     if (!l0) document.querySelector(".range").hidden = true;
   }
