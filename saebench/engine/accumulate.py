@@ -171,9 +171,13 @@ def closed(metric: Metric, tally: Tally, shared: Mapping[str, np.ndarray]) -> Fi
     Raises:
         KeyError: The metric names a shared sum that no input of the pass provides.
     """
+    return {name: grouped(value) for name, value in finished(metric, tally, shared).items()}
+
+
+def finished(metric: Metric, tally: Tally, shared: Mapping[str, np.ndarray]) -> Fields:
+    """The same for every unit by itself."""
     fields = {**tally.fields, **{name: shared[name] for name in tally.shared}}
-    finished = {name: np.asarray(value, dtype=np.float64) for name, value in metric.finished(fields).items()}
-    return {name: grouped(value) for name, value in finished.items()}
+    return {name: np.asarray(value, dtype=np.float64) for name, value in metric.finished(fields).items()}
 
 
 def grouped(values: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from saebench.engine.gate import measured_warnings
 from saebench.engine.joint import Joint
 from saebench.engine.kept import Kept
 from saebench.engine.latent import write_pages
+from saebench.engine.latent_table import write_table
 from saebench.engine.pooling import Pool
 from saebench.engine.rooms import moved_in, rooms
 from saebench.engine.rows import Cell
@@ -63,7 +64,7 @@ def run(
         partial: Where unfinished passes are kept.
         progress: Receives the run's events.
         kept: The model's part of earlier passes by data name, used and added to; only for one model and the same data.
-        pages: Folder for pages about latents.
+        pages: Folder for pages and tables of latents.
     """
     for judge in {id(cell.judge): cell.judge for cell in plan.cells if cell.judged}.values():
         if hasattr(judge, "check"):
@@ -153,6 +154,8 @@ def _stream(
         given = _given(task, joint, shared)
         if pages and JudgedLatents in given:
             write_pages(pages, task.sae.name, cells[0].seed, given[JudgedLatents].drawn)
+        if pages and not task.failure:
+            write_table(pages, own, task.tallies, stream.shared.get(task.sae.hook_out, {}))
         yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))
         task.collectors.clear()
     if checkpoint:

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from saebench.errors import UserError
 from saebench.leaderboard.board import Board, load_board
 from saebench.leaderboard.build import Given, read_rows
@@ -15,7 +17,7 @@ from saebench.leaderboard.rows import tidy
 from saebench.leaderboard.site import downloads
 from saebench.leaderboard.site.content import Entry, Site, gather
 from saebench.leaderboard.site.data import board_script
-from saebench.leaderboard.site.latents import LatentPage, latent_pages
+from saebench.leaderboard.site.latents import LatentPage, LatentTable, latent_pages, latent_tables
 from saebench.leaderboard.site.metric_page import metric_context, metric_list
 from saebench.leaderboard.site.render import Pages
 from saebench.leaderboard.site.sae_page import column_spans, sae_context
@@ -63,27 +65,31 @@ def build_site(
 def write_site(source: Given, board: Board, out: Path) -> dict[str, Path]:
     """Write the site of rows that are read already; see `build_site`."""
     site = gather(tidy(source.frame, board), board, source.pairing, source.results or ())
-    latents = latent_pages(source.folder)
+    latents, tables = latent_pages(source.folder), latent_tables(source.folder)
     try:
-        written = {name: _write(out / name, text) for name, text in _texts(site, latents)}
+        written = {name: _write(out / name, text) for name, text in _texts(site, latents, tables)}
         written |= _copied(out)
     except OSError as error:
         raise UserError(f"Site folder {str(out)!r} cannot be written: {error.strerror or error}.") from error
     return dict(sorted(written.items()))
 
 
-def _texts(site: Site, latents: Sequence[LatentPage]) -> Iterator[tuple[str, str]]:
+def _texts(site: Site, latents: Sequence[LatentPage], tables: Sequence[LatentTable]) -> Iterator[tuple[str, str]]:
     """Every page and data file, made one after another."""
     pages, spans = Pages(site), column_spans(site)
     metrics = metric_list(site)
     for name in SINGLE:
         yield f"{name}.html", pages.page(name, metrics=metrics)
     for entry in _first_entries(site):
-        yield f"saes/{entry.page}.html", pages.page("sae", root="../", **sae_context(site, entry, spans, latents))
+        context = sae_context(site, entry, spans, latents, tables)
+        yield f"saes/{entry.page}.html", pages.page("sae", root="../", **context)
     for metric, page in site.metric_pages.items():
         yield f"metrics/{page}.html", pages.page("metric", root="../", **metric_context(site, metric, spans))
     for page in latents:
         yield f"latents/{page.file.name}", page.file.read_text(encoding="utf-8")
+    for table in tables:
+        text = pages.page("latents", root="../", sae=table.sae, data=Markup(table.data()))
+        yield f"latents/{table.page}.html", text
     for name, make in DATA.items():
         yield name, make(site)
     # GitHub Pages would otherwise leave out what begins with an underscore.

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from saebench.leaderboard.site.content import Entry, Record, Site
 from saebench.leaderboard.site.drawings import Span, histogram, span_of
-from saebench.leaderboard.site.latents import LatentPage
+from saebench.leaderboard.site.latents import LatentPage, LatentTable
 from saebench.leaderboard.site.lines import ScoreLine, score_line
 from saebench.leaderboard.site.metric_facts import best_of
 from saebench.leaderboard.site.reproduce import commands, provenance
@@ -34,7 +34,11 @@ class Drill:
 
 
 def sae_context(
-    site: Site, entry: Entry, spans: dict[tuple[int, str], Span | None], latents: Sequence[LatentPage] = ()
+    site: Site,
+    entry: Entry,
+    spans: dict[tuple[int, str], Span | None],
+    latents: Sequence[LatentPage] = (),
+    tables: Sequence[LatentTable] = (),
 ) -> dict[str, Any]:
     """The page of an entry, as its template takes it.
 
@@ -43,6 +47,7 @@ def sae_context(
         entry: The SAE; where sections share its page, the first.
         spans: The range of each column by section and key (see `column_spans`).
         latents: Pages of latents, of any SAE.
+        tables: Tables of latents, of any SAE.
     """
     records, rows = site.records[entry.who], site.rows.get(entry.who, [])
     heads = {head.key: head for head in site.sections[entry.section].heads}
@@ -65,6 +70,7 @@ def sae_context(
         "drills": [_drill(site, metric, found) for metric, found in drills.items() if len(found) > 1],
         "histogram": _histogram(records),
         "latents": [page for page in latents if page.sae == entry.line.sae],
+        "tables": [table for table in tables if table.sae == entry.line.sae],
         "commands": commands(rows),
         "provenance": provenance(rows),
         "signatures": sorted({(r["metric"], r["signature"]) for r in records if r["signature"]}),
