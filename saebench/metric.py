@@ -229,7 +229,7 @@ def metric(
             that is not a whole number.
     """
     if bare:
-        raise UserError("A metric is declared by keywords: @metric(version=1, unit='...', better='higher').")
+        raise UserError("A metric is declared by keywords: version=1, unit='...', better='higher'.")
     if better not in typing.get_args(Direction):
         raise unknown("direction", better, typing.get_args(Direction))
     if units not in typing.get_args(Units):

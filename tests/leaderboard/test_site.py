@@ -268,3 +268,18 @@ def test_a_folder_that_cannot_be_written(small: pd.DataFrame, tmp_path: Path) ->
     (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be written"):
         build_site(small, tmp_path / "taken")
+
+
+def test_the_command_says_how_much_text_was_read() -> None:
+    from saebench.leaderboard.site.reproduce import commands
+    from saebench.results import Row
+
+    facts: dict[str, Any] = {"sae": "a", "sae_ref": "runs/a b", "suite": "core", "model": "gpt2", "seed": 0}
+    rows = [
+        Row(metric="l0", corpus="text", tokens=20029, context=128, signature="1", dtype="float32", **facts),
+        Row(metric="decoder_norm", signature="2", dtype="float32", **facts),
+    ]
+    assert commands(rows) == [
+        "saebench run core --sae 'runs/a b' --model gpt2 --tokens 20029 --context 128 --seed 0 --dtype float32"
+    ]
+    assert commands(rows[1:]) == ["saebench run core --sae 'runs/a b' --model gpt2 --seed 0 --dtype float32"]

@@ -11,21 +11,25 @@ if TYPE_CHECKING:
 
 
 def commands(rows: Sequence[Row]) -> list[str]:
-    """A `saebench run` for each suite, model, seed and precision that the rows of one SAE come from.
+    """A `saebench run` for each suite, model, seed, precision and length of text that the rows of one SAE come from.
 
     A null or baseline has no reference of its own to give: it comes with any run of its suite.
     """
-    runs = dict.fromkeys(
-        (row.suite, row.sae_ref if row.role == "sae" else "", row.model, row.seed, row.dtype)
-        for row in rows
-        if row.suite
-    )
-    return [_command(*run) for run in runs]
+    runs: dict[tuple[Any, ...], dict[tuple[int, int], None]] = {}
+    for row in rows:
+        if row.suite:
+            run = (row.suite, row.sae_ref if row.role == "sae" else "", row.model, row.seed, row.dtype)
+            texts = runs.setdefault(run, {})
+            if row.corpus == "text" and row.tokens and row.context:
+                texts[row.tokens, row.context] = None
+    return [_command(*run, text) for run, texts in runs.items() for text in texts or [None]]
 
 
-def _command(suite: str, sae: str, model: str, seed: int | None, dtype: str) -> str:
-    options = {"--sae": sae, "--model": model, "--seed": "" if seed is None else str(seed), "--dtype": dtype}
-    given = [word for flag, value in options.items() if value for word in (flag, value)]
+def _command(suite: str, sae: str, model: str, seed: int | None, dtype: str, text: tuple[int, int] | None) -> str:
+    tokens, context = text or (None, None)
+    where = {"--sae": sae, "--model": model, "--tokens": tokens, "--context": context}
+    options = {**where, "--seed": seed, "--dtype": dtype}
+    given = [word for flag, value in options.items() if value not in (None, "") for word in (flag, str(value))]
     return shlex.join(["saebench", "run", suite, *given])
 
 
