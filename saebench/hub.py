@@ -39,8 +39,8 @@ def cache_alone() -> Iterator[None]:
     with ExitStack() as stack:
         for module in (constants, sys.modules.get("datasets.config")):
             if module is not None:
-                stack.callback(setattr, module, "HF_HUB_OFFLINE", module.HF_HUB_OFFLINE)
-                module.HF_HUB_OFFLINE = True
+                stack.callback(vars(module).update, HF_HUB_OFFLINE=module.HF_HUB_OFFLINE)
+                vars(module).update(HF_HUB_OFFLINE=True)
         yield
 
 

@@ -113,7 +113,8 @@ class CompiledLists:
 
     def found(self) -> Candidates:
         """The lists of all blocks."""
-        return Candidates(*(torch.from_numpy(part) for part in (*self._rows, *self._columns)))
+        row_value, row_index, column_value, column_index = map(torch.from_numpy, (*self._rows, *self._columns))
+        return Candidates(row_value, row_index, column_value, column_index)
 
 
 def _below(block: Tensor, k: int) -> Tensor:

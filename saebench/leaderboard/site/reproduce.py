@@ -15,7 +15,7 @@ def commands(rows: Sequence[Row]) -> list[str]:
 
     A null or baseline has no reference of its own to give: it comes with any run of its suite.
     """
-    runs: dict[tuple[Any, ...], dict[tuple[int, int], None]] = {}
+    runs: dict[tuple[str, str, str, int | None, str], dict[tuple[int, int], None]] = {}
     for row in rows:
         if row.suite:
             run = (row.suite, row.sae_ref if row.role == "sae" else "", row.model, row.seed, row.dtype)
