@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from saebench.leaderboard.rows import in_numbers
 from saebench.leaderboard.site.content import Entry, Record, Site
 from saebench.leaderboard.site.drawings import Span, histogram, span_of
 from saebench.leaderboard.site.latents import LatentPage, LatentTable
@@ -54,7 +54,7 @@ def sae_context(
     tops = Counter(head.column.metric for head in heads.values())
     whole: dict[str, ScoreLine] = {}
     drills: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: _natural(r["metric"], r["slice"])):
+    for record in sorted(records, key=lambda r: (r["metric"], in_numbers(r["slice"]))):
         key = record["metric"] + (f"[{record['slice']}]" if record["slice"] else "")
         if key in heads and (key in site.shown or tops[record["metric"]] <= MOST_TOPS):
             standing = site.standing.get((entry.section, key), {}).get(entry.line.sae)
@@ -109,11 +109,3 @@ def _warnings(records: Sequence[Record], rows: Sequence[Any]) -> list[str]:
     given = [text for row in rows for text in row.warnings]
     given = given or [str(r["warnings"]) for r in records if isinstance(r.get("warnings"), str)]
     return list(dict.fromkeys(text for text in given if text))
-
-
-def _natural(metric: str, slice_: str) -> tuple[Any, ...]:
-    """Order in which 2 comes before 10."""
-    if not slice_:
-        return metric, []
-    parts = re.split(r"(\d+(?:\.\d+)?)", slice_)
-    return metric, [(1, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts)]
