@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,16 @@ from saebench.errors import UserError, nearest
 if TYPE_CHECKING:
     from saebench.suite import TextSpec
 
+_LINES = 50
+"""Most lines for each blank one in a text that is made of paragraphs; a few stray blank lines make none."""
 READABLE = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 
 def from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:
     """Documents of a file, or of the files in a folder; of a dataset with splits those of the spec's split.
 
-    In a `.txt` blank lines part the documents. One without blank lines is a document a line, or in a folder one
-    document. A document without text is empty.
+    In a `.txt` blank lines part the documents. One with hardly any blank lines (fewer than one in 50) is a document
+    a line, or in a folder one document. A document without text is empty.
 
     Raises:
         UserError: Nothing there, nothing readable, not UTF-8, or no such column, configuration or split.
@@ -39,8 +42,14 @@ def from_disk(path: Path, spec: TextSpec) -> Iterator[Text]:
 
 
 def _parted(file: Path) -> bool:
-    """Whether a blank line stands between two others."""
-    return "\n\n" in "".join(_lines(file)).strip()
+    """Whether the text is made of paragraphs: blank lines stand between others, and not just a few by mistake."""
+    lines = blank = pending = 0
+    for line in _lines(file):
+        if line.strip():
+            lines, blank, pending = lines + 1, blank + pending, 0
+        else:
+            pending = int(lines > 0)
+    return blank * _LINES >= lines > 0
 
 
 def _lines_of(file: Path) -> Iterator[Text]:
@@ -78,7 +87,8 @@ def _token_array(path: Path) -> Any:
 
 def _from_file(file: Path, spec: TextSpec) -> Iterator[Text]:
     if file.suffix == ".txt":
-        blocks = "".join(_lines(file)).split("\n\n")
+        whole = "".join(_lines(file))
+        blocks = re.split(r"\n\s*\n", whole) if _parted(file) else [whole]
         return (Text(text=block.strip()) for block in blocks if block.strip())
     if file.suffix in (".jsonl", ".json"):
         return (document(row, spec.column, str(file)) for row in _json_rows(file))

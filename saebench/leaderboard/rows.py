@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass, field
@@ -118,6 +119,7 @@ def _place_unloaded(columns: dict[str, list[Any]]) -> None:
     ]
 
 
+@functools.cache
 def in_numbers(text: str) -> tuple[Any, ...]:
     """A key that sorts names by the numbers in them.
 

@@ -235,7 +235,10 @@ def test_a_text_file_is_a_document_a_paragraph_or_a_line(tmp_path: Path) -> None
         name: [text.text for text in read_texts(tmp_path / f"{name}.txt", spec)] for name in ("parted", "lines", "one")
     }
     assert found == {"parted": ["w3 w4\nw5", "w6"], "lines": ["w3 w4", "w5", "w6"], "one": ["w3 w4"]}
-    (tmp_path / "parted.txt").unlink()
+    (tmp_path / "stray.txt").write_text("w3\n" * 60 + "\n" + "w4\n" * 60 + "\n\n")
+    assert len(list(read_texts(tmp_path / "stray.txt", spec))) == 120, "one blank line in 120 parts no paragraphs"
+    for name in ("parted", "stray"):
+        (tmp_path / f"{name}.txt").unlink()
     assert [text.text for text in read_texts(tmp_path, spec)] == ["w3 w4\n  w5\nw6", "w3 w4"], "a file a document"
 
 
