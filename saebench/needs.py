@@ -80,7 +80,7 @@ def _model(name: str | None) -> list[Need]:
 def _sae(ref: str) -> list[Need]:
     ref = bare(ref)
     scheme, _, rest = ref.partition(":")
-    if scheme in ("null", "baseline", "prefix", "at"):
+    if scheme in ("null", "baseline", "prefix", "topk", "at"):
         return _sae(rest.partition("@")[2]) if "@" in rest else []
     if scheme in ("hf", "saelens"):
         pinned = rest.partition("@")[2] if scheme == "hf" else ""

@@ -17,7 +17,7 @@ from saebench.saes.layered import Layered
 from saebench.saes.protocol import SparseCoder
 from saebench.saes.recipes import DERIVED, Recipe, parse
 
-SCHEMES = ("world", "saelens", "hf", "baseline", "null", "prefix", "at")
+SCHEMES = ("world", "saelens", "hf", "baseline", "null", "prefix", "topk", "at")
 """What may stand before the colon of a reference."""
 
 _GENERIC = ("sae_weights", "ae", "sae", "params", "final", "pruned", "weights", "model", "saebench")
@@ -43,7 +43,8 @@ def load_sae(
         ref: `world:NAME`, a local file or directory, `saelens:RELEASE/ID`,
             `hf:OWNER/REPO[/PATH][@REV]`, `baseline:identity`, `baseline:pca[-K]`, `null:random[-K]`,
             `null:untrained@REF`, `null:shuffled@REF`, `prefix:M@REF` (the first M latents of a
-            Matryoshka SAE), `at:HOOK@REF` (one hook of several), or an object with encode and decode.
+            Matryoshka SAE), `topk:K@REF` (a top-k SAE at another k), `at:HOOK@REF` (one hook of several), or an object
+            with encode and decode.
         hook: Hook it reads and reconstructs, `IN -> OUT` for a transcoder; overrides what it declares.
         device: `auto` is CUDA where there is one, else the CPU.
         dtype: Precision of its products, single if None.
@@ -73,7 +74,7 @@ def _open(ref: Any, *, hook: str | None, offline: bool, name: str | None, seed: 
     if scheme in ("baseline", "null") and rest.partition("@")[0] not in DERIVED:
         return parse(str(ref), hook=hook or "", name=name, seed=seed)
     coder = _load_reference(scheme, rest, str(ref), hook=hook, offline=offline, seed=seed)
-    own = coder.name if scheme in ("at", "prefix") else _short(scheme, rest)
+    own = coder.name if scheme in ("at", "prefix", "topk") else _short(scheme, rest)
     return _label(coder, ref=str(ref), name=name or own)
 
 
@@ -176,8 +177,8 @@ def _load_reference(
         coder = formats.load_path(path)
         coder.metadata["revision"] = commit
         return coder
-    if scheme == "prefix":
-        return _prefix(rest, hook=hook, offline=offline)
+    if scheme in ("prefix", "topk"):
+        return _nested(scheme, rest, hook=hook, offline=offline)
     if scheme == "at":
         return _at(rest, offline=offline)
     if scheme == "saelens":
@@ -200,13 +201,15 @@ def _derived(rest: str, *, hook: str | None, offline: bool, seed: int) -> Coder:
     return (nulls.untrained if kind == "untrained" else nulls.shuffled)(coder, seed=seed)
 
 
-def _prefix(rest: str, *, hook: str | None, offline: bool) -> SparseCoder:
-    from saebench.saes.prefixes import prefix
+def _nested(scheme: str, rest: str, *, hook: str | None, offline: bool) -> SparseCoder:
+    from saebench.saes.prefixes import at_k, prefix
 
-    m, at, base = rest.partition("@")
-    if not at or not base or not m.isdecimal():
-        raise UserError(f"prefix:{rest}: write prefix:M@REF, the first M latents of the SAE REF.")
-    return cast("SparseCoder", prefix(load_sae(base, hook=hook, device="cpu", offline=offline), int(m)))
+    size, at, base = rest.partition("@")
+    if not at or not base or not size.isdecimal():
+        what = "prefix:M@REF, the first M latents" if scheme == "prefix" else "topk:K@REF, the K largest codes"
+        raise UserError(f"{scheme}:{rest}: write {what} of the SAE REF.")
+    coder = load_sae(base, hook=hook, device="cpu", offline=offline)
+    return cast("SparseCoder", prefix(coder, int(size)) if scheme == "prefix" else at_k(coder, int(size)))
 
 
 def _at(rest: str, *, offline: bool) -> SparseCoder:

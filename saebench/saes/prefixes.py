@@ -1,4 +1,4 @@
-"""Nested dictionaries: the first latents of a Matryoshka SAE as a coder of their own."""
+"""Nested codes: the first latents of a Matryoshka SAE, or fewer of a top-k SAE's codes, as a coder of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from saebench.errors import UserError
+from saebench.saes.architectures import GroupMax
 from saebench.saes.coder import Coder, fingerprint
 from saebench.saes.codes import Codes
 from saebench.saes.protocol import Role, SparseCoder
@@ -108,6 +109,21 @@ def prefix(coder: SparseCoder, m: int) -> Prefix:
         whole=coder, m=m, name=f"{coder.name}[:{m}]", ref=f"prefix:{m}@{coder.ref}", metadata=facts,
         hook_in=coder.hook_in, hook_out=coder.hook_out, role=coder.role,
     )  # fmt: skip
+
+
+def at_k(coder: SparseCoder, k: int) -> Coder:
+    """A top-k coder with another k: one of the nested codes of an MSAE, or any SAE away from the k it was trained with.
+
+    Raises:
+        UserError: A coder without a k, or k out of range.
+    """
+    trained = getattr(coder, "k", None)
+    if not isinstance(coder, Coder) or not isinstance(trained, int) or isinstance(coder, GroupMax):
+        raise UserError(f"topk:{k}@{coder.ref}: {coder.architecture} SAEs have no k to choose; top-k ones have.")
+    if not 1 <= k <= coder.d_sae:
+        raise UserError(f"topk:{k}@{coder.ref}: the SAE has {coder.d_sae} latents, so k is 1 to {coder.d_sae}.")
+    facts = {**{key: value for key, value in coder.metadata.items() if key != "l0"}, "k": k}
+    return coder.replace(k=k, name=f"{coder.name}[k={k}]", ref=f"topk:{k}@{coder.ref}", metadata=facts, identity="")
 
 
 def prefixes(coder: SparseCoder) -> list[Prefix]:

@@ -55,6 +55,29 @@ def test_prefixes_are_told_apart_and_move(tmp_path: Path) -> None:
     assert load_sae(f"prefix:8@{folder}").ref == f"prefix:8@{folder}"
 
 
+@pytest.mark.parametrize("k", [1, 3, F])
+def test_a_top_k_coder_at_another_k_keeps_its_k_largest(tmp_path: Path, k: int) -> None:
+    folder = write(tmp_path, "topk", apply_b_dec_to_input=True)
+    whole, other, x = load_sae(folder), load_sae(f"topk:{k}@{folder}"), activations()
+    pre = (x - whole.b_dec) @ whole.W_enc + whole.b_enc
+    wanted = torch.where(pre >= pre.topk(k, dim=-1).values[:, -1:], pre, 0.0).relu()
+    torch.testing.assert_close(other.encode(x).dense(), wanted)
+    torch.testing.assert_close(other.reconstruct(x), wanted @ whole.W_dec + whole.b_dec)
+    assert other.name == f"{whole.name}[k={k}]" and other.ref == f"topk:{k}@{folder}" and other.metadata["k"] == k
+    assert other.fingerprint != whole.fingerprint
+
+
+def test_another_k_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    folder = write(tmp_path, "topk")
+    for ref, said in (
+        ("topk:4@world:relu-mid", "no k to choose"),
+        (f"topk:{F + 1}@{folder}", f"k is 1 to {F}"),
+        (f"topk:0@{folder}", f"k is 1 to {F}"),
+        (f"topk:many@{folder}", "write topk:K@REF"),
+    ):
+        refused(ref, said)
+
+
 def test_prefix_of_the_world_s_matryoshka() -> None:
     assert [one.d_sae for one in prefixes(load_sae("world:matryoshka-mid"))] == [64, 256, 1024]
 
