@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -175,7 +176,7 @@ def _load(
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
         why = str(error).strip().split("\n")[0] or type(error).__name__
         if not Path(source).is_dir():
-            why = f"it is no local directory, and {hub.reason(error, offline=offline)}"
+            why = f"it is no local directory, and {hub.reason(error, offline=offline)}{_beside(ref)}"
         raise UserError(f"Cannot load a causal language model from {ref!r}: {why}") from error
     model, info = loaded
     missing = sorted(info.get("missing_keys", ()))
@@ -185,6 +186,14 @@ def _load(
             "they would be random. Save the whole causal model."
         )
     return (model if device is None else model.to(device)).eval().requires_grad_(False), name
+
+
+def _beside(ref: str) -> str:
+    """A model's directory whose name is nearly this, as a question; "" where there is none."""
+    path = Path(ref).expanduser()
+    models = [file.parent.name for file in path.parent.glob("*/config.json")]
+    close = difflib.get_close_matches(path.name, models, n=1)
+    return f" Did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
 def _class_of(source: str, revision: str | None, offline: bool) -> Any:
@@ -226,7 +235,9 @@ def _locate(ref: str) -> tuple[str, str]:
     if path.is_file():
         raise UserError(f"{ref!r} is a file: give the directory that holds config.json and the weights.")
     if not _HUB_ID.fullmatch(ref):
-        raise UserError(f"There is no model directory {ref!r}, and it is not a hub id such as 'gpt2' or 'owner/name'.")
+        raise UserError(
+            f"There is no model directory {ref!r}, and it is not a hub id such as 'gpt2' or 'owner/name'.{_beside(ref)}"
+        )
     return ref, ref
 
 

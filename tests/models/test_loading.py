@@ -214,6 +214,8 @@ def test_bad_references(tmp_path: Path, directory: Path) -> None:
         load_model("./nowhere")
     with pytest.raises(UserError, match="has no config.json"):
         load_model(tmp_path)
+    with pytest.raises(UserError, match="Did you mean .*tiny-llama"):
+        load_model(str(directory.with_name("tiny-lama")), offline=True)
     with pytest.raises(UserError, match="is a file: give the directory"):
         load_model(directory / "config.json")
     with pytest.raises(UserError, match="no local directory, and --offline was given"):
