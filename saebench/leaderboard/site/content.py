@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from saebench.leaderboard.board import Board, Column
-from saebench.leaderboard.rows import Score, records_of, scores_of
+from saebench.leaderboard.rows import WHOLE, Score, records_of, scores_of, values_of
 from saebench.leaderboard.sections import Head, Line, Section, board_columns, overall, sections, slices_of
 from saebench.leaderboard.significance import Pairing
 from saebench.leaderboard.site.names import page_names
@@ -82,10 +83,22 @@ class Site:
         order = {key: i for i, key in enumerate(self.shown)}
         return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
+    @functools.cached_property
+    def plain(self) -> dict[str, list[Any]]:
+        """The cells of the frame by column as CSV and JSON have them: None for what is missing or not finite."""
+        return {str(name): _plain(self.frame[name], name in WHOLE) for name in self.frame.columns}
+
     def record_of(self, score: Score) -> Record:
         """The row behind a score."""
         return self.cells[cell_key(score.model, score.hook_out, score.role, score.sae, score.corpus,
                                    score.metric, score.slice)]  # fmt: skip
+
+
+def _plain(column: pd.Series, whole: bool) -> list[Any]:
+    """The cells of a column; whole numbers as such."""
+    missing = (column.isna() | column.isin([math.inf, -math.inf])).tolist()
+    cells = zip(values_of(column), missing, strict=True)
+    return [None if gone else int(value) if whole else value for value, gone in cells]
 
 
 def gather(frame: pd.DataFrame, board: Board, pairing: Pairing | None, rows: Iterable[Row] = ()) -> Site:
