@@ -20,6 +20,8 @@ def unreachable() -> str:
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
     asked, why = _last.get(constants.ENDPOINT, (-_AGAIN, "not asked yet"))
     if why and time.monotonic() - asked >= _AGAIN:
         try:
@@ -63,10 +65,27 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception, *, offline: bool = False) -> str:
-    """Why the hub gave nothing, on one line and as a sentence."""
-    if offline:
-        return "--offline was given and it is not in the local cache."
-    if why := unreachable():
-        return f"the hub cannot be reached ({why.rstrip('.')}) and it is not in the local cache."
-    said = " ".join(str(error).split())
+    """Why the hub, or the cache in its place, gave nothing, on one line and as a sentence."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if _absent(error):
+        if offline:
+            return "--offline was given and it is not in the local cache."
+        if why := unreachable():
+            return f"the hub cannot be reached ({why.rstrip('.')}) and it is not in the local cache."
+    said = str(error).strip() or type(error).__name__
+    said = " ".join(said.split() if isinstance(error, HfHubHTTPError) else said.split("\n")[0].split())
     return said if said.endswith((".", "!", "?")) else f"{said}."
+
+
+def _absent(error: BaseException | None) -> bool:
+    """Whether an error, or one it was raised for, is that nobody was asked or nobody answered."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    while error is not None:
+        if isinstance(error, (LocalEntryNotFoundError, ConnectionError)):
+            return True
+        if isinstance(error, failures()) and not isinstance(error, (OSError, ValueError, HfHubHTTPError)):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False

@@ -122,14 +122,6 @@ class Suite(BaseModel):
             chosen += [registry.get(name).with_settings(**settings) for name, settings in pairs]
         return chosen
 
-    def reading(self, *, tokens: int | None = None, context: int | None = None) -> Suite:
-        """The suite with this much of its text, in rows of this many tokens; None leaves what it says."""
-        given = {name: value for name, value in (("tokens", tokens), ("context", context)) if value is not None}
-        if not given:
-            return self
-        text = data_spec("text", {**self.data.get("text", TextSpec()).model_dump(), **given}, "what was asked for")
-        return self.model_copy(update={"data": {**self.data, "text": text}})
-
 
 def load_suite(suite: str | Path | Suite | Mapping[str, Any]) -> Suite:
     """A suite by name, YAML file, mapping, or as it is.

@@ -178,6 +178,8 @@ def test_less_text_may_be_asked_for(place: Path, tmp_path: Path, capsys: pytest.
     assert {row["tokens"] for row in rows if row["metric"] == "l0"} == {96}, "to the end of a row of 8"
     assert _main(_run(place, "--tokens", "0")) == 2
     assert "tokens" in capsys.readouterr().err
+    assert _main(["run", "probing", "--model", str(place / "model"), "--sae", str(place / "one"), "--tokens", "9"]) == 2
+    assert "uses no data named 'text'" in capsys.readouterr().err
 
 
 def test_a_gate_takes_the_model_of_the_baseline(

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from saebench import hub
 
@@ -46,7 +47,7 @@ def test_a_hub_that_answers_is_asked_once(server: type[_Counting]) -> None:
         with hub.asking():
             assert not constants.HF_HUB_OFFLINE
     assert server.asked == 1
-    assert hub.reason(ValueError("no such thing")) == "no such thing."
+    assert hub.reason(ValueError("no such thing\nand more")) == "no such thing."
 
 
 def test_without_a_hub_the_cache_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +58,16 @@ def test_without_a_hub_the_cache_answers_at_once(monkeypatch: pytest.MonkeyPatch
     assert time.monotonic() - began < 5, "the client's own retries take three times as long"
     assert "the hub cannot be reached (" in hub.reason(stop.value)
     assert not constants.HF_HUB_OFFLINE, "as it was before"
+
+
+def test_what_is_cached_and_broken_is_not_called_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without a network the error itself is told, unless it is that nobody was asked or answered."""
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    broken = ValueError("unknown model type 'x'.\nOne of: many")
+    assert hub.reason(broken) == hub.reason(broken, offline=True) == "unknown model type 'x'."
+    wrapped = OSError("cannot find it")
+    wrapped.__cause__ = LocalEntryNotFoundError("not here")
+    assert "not in the local cache" in hub.reason(wrapped)
 
 
 def test_offline_asks_nobody(server: type[_Counting]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from saebench.commands.shared import named, place_options, scored, text_options
+from saebench.commands.shared import given_data, place_options, scored, text_options
 
 
 @click.command()
@@ -85,8 +85,12 @@ def gate(
 
     held = None if gate is None else load_gate(gate)
     stored = Results.load(baseline)
-    chosen = load_suite(suite).reading(tokens=tokens, context=context)
-    given = {"data": named(data), "model": model or chosen.model or _model_at_hand(stored), **options}
+    chosen = load_suite(suite)
+    given = {
+        "data": given_data(data, tokens, context),
+        "model": model or chosen.model or _model_at_hand(stored),
+        **options,
+    }
     results = scored([sae], chosen, out, given, quiet=True)
     name = results.saes[0] if len(results.saes) == 1 and baseline_sae else None
     _tell(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from saebench.commands.shared import include_files, include_option, named, place_options, scored, text_options
+from saebench.commands.shared import given_data, include_files, include_option, place_options, scored, text_options
 from saebench.errors import UserError
 
 
@@ -52,8 +52,13 @@ def run(
     include_files(include)
     from saebench.suite import load_suite
 
-    chosen = load_suite(suite).reading(tokens=tokens, context=context)
-    given = {"data": named(data), "metrics": list(metric) or None, "groups": _groups(group), **options}
+    chosen = load_suite(suite)
+    given = {
+        "data": given_data(data, tokens, context),
+        "metrics": list(metric) or None,
+        "groups": _groups(group),
+        **options,
+    }
     place = out or Path("runs") / chosen.name
     if dry_run:
         _show_plan(list(sae), chosen, place, given, as_json)

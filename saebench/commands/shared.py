@@ -55,14 +55,17 @@ def include_files(paths: tuple[str, ...]) -> None:
             registry.include(path)
 
 
-def named(data: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=REF` words of `--data` as a dictionary."""
-    pairs = {}
+def given_data(data: tuple[str, ...], tokens: int | None, context: int | None) -> dict[str, Any]:
+    """`NAME=REF` words of `--data`, and `--tokens` and `--context` of the text, as `evaluate` takes them."""
+    pairs: dict[str, Any] = {}
     for item in data:
         name, equals, ref = item.partition("=")
         if not equals or not name or not ref:
             raise UserError(f"--data {item!r} must be NAME=REF, such as text=my.jsonl.")
         pairs[name] = ref
+    text = {key: value for key, value in (("tokens", tokens), ("context", context)) if value is not None}
+    if text:
+        pairs["text"] = {**({"source": pairs["text"]} if "text" in pairs else {}), **text}
     return pairs
 
 

@@ -154,9 +154,10 @@ def _stream(
         given = _given(task, joint, shared)
         if pages and JudgedLatents in given:
             write_pages(pages, task.sae.name, cells[0].seed, given[JudgedLatents].drawn)
+        sums = stream.shared.get(task.sae.hook_out, {})
+        yield _rows_of(own, task, sums)
         if pages and not task.failure:
-            write_table(pages, own, task.tallies, stream.shared.get(task.sae.hook_out, {}))
-        yield _rows_of(own, task, stream.shared.get(task.sae.hook_out, {}))
+            write_table(pages, own, task.tallies, sums)
         task.collectors.clear()
     if checkpoint:
         checkpoint.remove()

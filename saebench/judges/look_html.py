@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from html import escape
@@ -82,8 +83,12 @@ def write_run(folder: Path, sae: str, seed: int, looks: Sequence[Look], drawn: i
 
 
 def file_name(sae: str) -> str:
-    """The name of a SAE as one of a file: letters, digits, dots, dashes and underscores alone."""
-    return re.sub(r"[^A-Za-z0-9_-]+|\.+", "-", sae).strip("-") or "sae"
+    """The name of a SAE as one of a file: letters, digits, dashes and underscores alone.
+
+    A name that is changed by that ends in four digits of its hash, so that no two fall together.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", sae).strip("-")
+    return plain if plain == sae else f"{plain or 'sae'}-{hashlib.sha256(sae.encode()).hexdigest()[:4]}"
 
 
 def _order(judged: Judged) -> float:

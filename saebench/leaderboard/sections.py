@@ -139,15 +139,15 @@ def slices_of(scores: Iterable[Score]) -> dict[str, list[str]]:
     return {metric: list(slices) or [""] for metric, slices in found.items()}
 
 
-def overall(slices: list[str]) -> list[str]:
+def overall(slices: list[str], most: int = MOST_SLICES) -> list[str]:
     """The slices that stand for a metric: its one value, or all that are no part of another (`k=1`, not `k=1/topic`).
 
-    Of more than a few of them only the overall value, a plain name, or else the first.
+    Of more than `most` of them only the overall value, a plain name, or else the first.
     """
     top = [name for name in slices if "/" not in name] or slices
     if "" in top:
         return [""]
-    return top if len(top) <= MOST_SLICES else [next((name for name in top if "=" not in name), top[0])]
+    return top if len(top) <= most else [next((name for name in top if "=" not in name), top[0])]
 
 
 def figures_of(board: Board) -> Sequence[Pareto]:

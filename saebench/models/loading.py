@@ -174,9 +174,9 @@ def _load(
                 source, revision=revision, local_files_only=offline, dtype=kind, output_loading_info=True, **spread
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, _safetensors_error()) as error:
-        why = str(error).strip().split("\n")[0] or type(error).__name__
+        why = hub.reason(error, offline=offline)
         if not Path(source).is_dir():
-            why = f"it is no local directory, and {hub.reason(error, offline=offline)}{_beside(ref)}"
+            why = f"it is no local directory, and: {why}{_beside(ref)}"
         raise UserError(f"Cannot load a causal language model from {ref!r}: {why}") from error
     model, info = loaded
     missing = sorted(info.get("missing_keys", ()))

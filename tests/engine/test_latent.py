@@ -60,9 +60,13 @@ def test_marks_and_spaces_on_one_line() -> None:
     assert pattern_text(((0, " x"), (2, " the"))) == "the * x"
 
 
-@pytest.mark.parametrize(("name", "file"), [("topk-mid", "topk-mid"), ("../a/<b>", "a-b"), ("..", "sae")])
+@pytest.mark.parametrize(("name", "file"), [("topk-mid", "topk-mid"), ("../a/<b>", "a-b-d626"), ("..", "sae-5ec1")])
 def test_a_name_never_leaves_its_folder(name: str, file: str) -> None:
     assert file_name(name) == file
+
+
+def test_no_two_names_are_one_file() -> None:
+    assert len({file_name(name) for name in ("a/b", "a b", "a-b", "a.b", "/a-b", "sae", "..", "...")}) == 8
 
 
 def test_latents_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

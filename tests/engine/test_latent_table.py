@@ -52,6 +52,13 @@ def test_it_equals_the_codes(tmp_path: Path, codes: np.ndarray) -> None:
     assert "dead_fraction" not in found, "its density says whether a latent is dead"
 
 
+def test_names_that_look_alike_have_a_table_each(tmp_path: Path) -> None:
+    saes = {"a/b": ToySAE(seed=1), "a b": ToySAE(seed=2)}
+    sb.evaluate(saes, SUITE, model=tiny_llama(), data={"text": token_rows(40, 9)}, out=tmp_path)
+    tables = [pd.read_parquet(file) for file in (tmp_path / "latents").iterdir()]
+    assert {table.attrs["sae"] for table in tables} == set(saes)
+
+
 def test_only_saes_have_one_and_another_suite_adds_to_it(tmp_path: Path) -> None:
     before = _run(tmp_path, {**SUITE, "metric": ["dead_fraction"]})
     assert [file.name for file in (tmp_path / "latents").iterdir()] == ["toy.parquet"]

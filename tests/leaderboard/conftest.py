@@ -112,9 +112,12 @@ def site(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium; without one the tests are skipped and say how to run them."""
+    """A headless Chromium; without one the tests are skipped and say how to run them.
+
+    Closed after each file: while it is open an event loop runs, in which a later file's judges would find themselves.
+    """
     sync_api = pytest.importorskip("playwright.sync_api")
     found = [path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path]
     if not found:

@@ -27,11 +27,11 @@ def test_a_sae_links_to_its_latents_and_to_no_other(tmp_path: Path) -> None:
     (run / "autointerp" / "notes.html").write_text("<title>something else</title>")
     written = build_site(run, tmp_path / "site")
     assert sorted(name for name in written if name.startswith("latents/")) == [
-        "latents/a-b-seed0.html",
-        "latents/a-b-seed1.html",
+        "latents/a-b-5e73-seed0.html",
+        "latents/a-b-5e73-seed1.html",
     ]
     page = written["saes/a-b.html"].read_text(encoding="utf-8")
-    assert 'href="../latents/a-b-seed0.html"' in page and 'href="../latents/a-b-seed1.html"' in page
+    assert 'href="../latents/a-b-5e73-seed0.html"' in page and 'href="../latents/a-b-5e73-seed1.html"' in page
     assert "../latents/" not in written["saes/plain.html"].read_text(encoding="utf-8")
 
 
@@ -75,7 +75,7 @@ def test_it_sorts_pages_and_finds(browser: Any, tmp_path: Path) -> None:
     assert page.locator("th[aria-sort=descending]").inner_text() == "density ↓"
     page.get_by_role("button", name="max phi").click()
     assert first.inner_text().split()[0] == "7", "what has no value stands last"
-    page.get_by_role("button", name="On").click()
+    page.get_by_role("button", name="Next").click()
     assert page.locator("#where").inner_text() == "page 2 of 3"
     page.locator("#find").fill("42")
     assert [line.split()[0] for line in page.locator("tbody tr").all_inner_texts()] == ["42"]

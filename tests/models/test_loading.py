@@ -218,7 +218,7 @@ def test_bad_references(tmp_path: Path, directory: Path) -> None:
         load_model(str(directory.with_name("tiny-lama")), offline=True)
     with pytest.raises(UserError, match="is a file: give the directory"):
         load_model(directory / "config.json")
-    with pytest.raises(UserError, match="no local directory, and --offline was given"):
+    with pytest.raises(UserError, match="no local directory, and: --offline was given"):
         load_model("no-such-owner/no-such-model", offline=True)
     with pytest.raises(UserError, match="Unknown kind of model reference 'nosuch:'"):
         load_model("nosuch:model")

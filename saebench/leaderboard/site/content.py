@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from saebench.results.row import Row
 
 
+MOST_SLICES = 10
+"""A metric with more slices than this at the top shows one in the table, where columns are picked; its page has all."""
 MOST_PAIRED = 100
 """SAEs of a column that are tested in pairs on their sums; more would take minutes."""
 
@@ -139,7 +141,7 @@ def _all_columns(scores: list[Score], board: Board) -> tuple[Column, ...]:
     slices = slices_of(scores)
     found = {column.key: column for column in named}
     for metric in sorted(slices):
-        for name in overall(slices[metric]):
+        for name in overall(slices[metric], MOST_SLICES):
             column = Column(metric=metric, slice=name or None)
             found.setdefault(column.key, column)
     return tuple(found.values())
