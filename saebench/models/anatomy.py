@@ -32,6 +32,8 @@ class Block:
         kind: What blocks of the same build share, so that a check of one serves for all.
         mixer: The module that moves information between tokens: attention, or what stands in its place.
         attends: Whether that is attention.
+        attn_in: Input of attention, after its norm.
+        attn_norm: Attention's norm.
         mixed: What it adds to the residual, after its post-norm if there is one.
         z: Input of the projection from heads to the residual.
         mlp: The MLP module.
@@ -45,6 +47,8 @@ class Block:
     kind: tuple[Any, ...]
     mixer: str | None = None
     attends: bool = False
+    attn_in: Point | None = None
+    attn_norm: str | None = None
     mixed: Point | None = None
     z: Point | None = None
     mlp: str | None = None
@@ -157,6 +161,7 @@ def _block(layer: nn.Module, path: str) -> Block:
     if mixer:
         parts |= {"mixer": f"{base}.{mixer}", "mixed": Point(f"{base}.{mixer}", "out")}
     if attn:
+        parts["attn_in"] = Point(f"{base}.{attn}", "in")
         module = inside.get_submodule(attn)
         if projection := _descendant(module, _HEADS_TO_RESIDUAL):
             parts["z"] = Point(f"{base}.{attn}.{projection}", "in")

@@ -58,18 +58,25 @@ class Trace:
         return (found[0][1] if point is not None and point.side == "in" else found[0][2]) if found else None
 
     def refined(self) -> Block:
-        """The block with the norms around its branches: after them, and before its MLP."""
+        """The block with the norms around its branches: before and after them."""
         mixed, mlp_out = self._behind(self.block.mixed), self._behind(self.block.mlp_out)
-        norm, mid = None, self.block.mlp_in
+        norm = self._before(self.block.mlp_in)
+        mid = Point(norm, "in") if norm else self.block.mlp_in
         entered = self.at(self.block.mlp_in)
-        for path, given, made in self.parts:
-            if mid is None or path == mid.path:
-                break
-            if _same(made, entered) and not _same(given, made):
-                norm, mid = path, Point(path, "in")
         if entered is None or (norm is not None and norm in (self.block.mixer, mixed and mixed.path)):
             norm, mid = None, None  # the MLP reads the branch before it, or nothing
-        return replace(self.block, mixed=mixed, mlp_out=mlp_out, norm=norm, mid=mid)
+        own = self._before(self.block.attn_in)
+        return replace(self.block, attn_norm=own, mixed=mixed, mlp_out=mlp_out, norm=norm, mid=mid)
+
+    def _before(self, point: Point | None) -> str | None:
+        """The last part whose output goes into a branch and is not what went into the part: the branch's norm."""
+        entered, norm = self.at(point), None
+        for path, given, made in self.parts:
+            if point is None or path == point.path:
+                break
+            if _same(made, entered) and not _same(given, made):
+                norm = path
+        return norm
 
     def _behind(self, point: Point | None) -> Point | None:
         """The last part that does nothing but change a branch's output before it is added."""
@@ -139,7 +146,7 @@ def traced(block: Block, model: Block, trace: Block) -> Block:
             return Point(moved(found.path), found.side)
         return block.path + found[len(model.path) :] if isinstance(found, str) else found
 
-    parts = ("mixed", "mlp_out", "mid", "norm")
+    parts = ("attn_norm", "mixed", "mlp_out", "mid", "norm")
     return replace(block, **{part: moved(getattr(trace, part)) for part in parts})
 
 

@@ -56,7 +56,7 @@ class HFSubject(HFSites):
                 raise UserError(f"Hook {hook!r} never fired on {self.name} ({self.architecture}).")
         acts = {hook: seen[point] for hook, point in points.items() if point is not None}
         for site in sites:
-            if site.kind == at.NORMALIZED and (affine := self._affine(site.layer)) is not None:
+            if (affine := self._affine(site.kind, site.layer)) is not None:
                 acts[site.hook] = affine.before(acts[site.hook])
         return Run(
             tokens,
@@ -68,7 +68,7 @@ class HFSubject(HFSites):
     def _start(self, site: Site) -> Point | None:
         """The residual that resuming from a site needs beside the value: before the block, or in its middle."""
         block = self._blocks[site.layer]
-        if site.kind in (at.ATTN_OUT, at.Z):
+        if site.kind in (at.ATTN_NORMALIZED, at.ATTN_IN, at.ATTN_OUT, at.Z):
             return block.resid_pre
         if site.kind in _OF_MLP:
             return block.mid if self._has_mid(site.layer) else block.resid_pre
@@ -91,7 +91,7 @@ class HFSubject(HFSites):
                 checks.append(self._put(op, block, block.mixed, zero))
             if kind in (at.ATTN_OUT, at.MLP_OUT):
                 checks.append(self._put(op, block, point, value))
-            elif kind == at.NORMALIZED and (affine := self._affine(site.layer)) is not None:
+            elif (affine := self._affine(kind, site.layer)) is not None:
                 checks.append(op.edit(point, partial(affine.moved, by=value - run.acts[site.hook])))
             elif kind not in at.RESIDUAL:
                 checks.append(op.write(point, value))

@@ -18,13 +18,16 @@ from saebench.models.proofs import FAILURES
 from saebench.models.surgery import Point, operate, unpacked
 
 
+_OF_ATTENTION = (at.ATTN_NORMALIZED, at.ATTN_IN, at.Z, at.ATTN_OUT)
+
+
 class HFSites(HFPasses):
     """The hooks of a Hugging Face model."""
 
     def __init__(self, model: Any, name: str, tokenizer: Any = None, revision: str | None = None) -> None:
         super().__init__(model, name, tokenizer, revision)
         self._reasons: dict[tuple[Any, ...], dict[str, str | None]] = {}
-        self._affines: dict[int, Affine | None] = {}
+        self._affines: dict[str, Affine | None] = {}
         self._middles: dict[tuple[Any, ...], str | None] = {}
 
     @cached_property
@@ -72,6 +75,8 @@ class HFSites(HFPasses):
             at.RESID_PRE: block.resid_pre,
             at.RESID_POST: block.resid_post,
             at.RESID_MID: block.mid,
+            at.ATTN_NORMALIZED: block.attn_in if block.attn_norm else None,
+            at.ATTN_IN: block.attn_in,
             at.ATTN_OUT: block.mixed if block.attends else None,
             at.MLP_OUT: block.mlp_out,
             at.NORMALIZED: block.mlp_in if block.norm else None,
@@ -83,10 +88,12 @@ class HFSites(HFPasses):
         point, block = self._point(kind, layer), self._blocks[layer]
         if layer in self._idle and kind != at.EMBED:
             return "this block does not run on text alone"
-        if kind in (at.ATTN_OUT, at.Z) and not block.attends and block.mixer:
+        if kind in _OF_ATTENTION and not block.attends and block.mixer:
             return f"this block has {type(self.model.get_submodule(block.mixer)).__name__} in the place of attention"
-        if kind == at.NORMALIZED and block.mlp_in is not None and (point is None or self._affine(layer) is None):
-            return "no layer norm or RMS norm with a weight stands before its MLP"
+        branch = {at.NORMALIZED: block.mlp_in, at.ATTN_NORMALIZED: block.attn_in}.get(kind)
+        if branch is not None and self._affine(kind, layer) is None:
+            what = "MLP" if kind == at.NORMALIZED else "attention"
+            return f"no layer norm or RMS norm with a weight stands before its {what}"
         if kind == at.RESID_MID and point is None:
             return PARALLEL if block.mlp_in is not None else UNKNOWN
         if point is None:
@@ -102,15 +109,17 @@ class HFSites(HFPasses):
         assert point is not None
         return projection_width(self.model.get_submodule(point.path))
 
-    def _affine(self, layer: int) -> Affine | None:
-        """Weight and bias of the MLP's norm."""
-        if layer not in self._affines:
-            path = self._blocks[layer].norm
-            norm = self.model.get_submodule(path) if path else None
+    def _affine(self, kind: str, layer: int) -> Affine | None:
+        """Weight and bias of the norm after which a hook lies, of `ln1.hook_normalized` and `ln2.hook_normalized`."""
+        block = self._blocks[layer]
+        path = {at.NORMALIZED: block.norm, at.ATTN_NORMALIZED: block.attn_norm}.get(kind)
+        if path is None:
+            return None
+        if path not in self._affines:
             like = torch.zeros((), device=self.runs_on, dtype=self.dtype)
             with operate(self.model):
-                self._affines[layer] = affine_of(norm, self.d_model, like) if norm is not None else None
-        return self._affines[layer]
+                self._affines[path] = affine_of(self.model.get_submodule(path), self.d_model, like)
+        return self._affines[path]
 
     def _no_middle(self, block: Block) -> str | None:
         """Why there is no residual between attention and MLP, found out by running one block of each build.

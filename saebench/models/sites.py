@@ -10,6 +10,8 @@ from saebench.errors import UserError, unknown
 
 EMBED = "hook_embed"
 RESID_PRE = "hook_resid_pre"
+ATTN_NORMALIZED = "ln1.hook_normalized"
+ATTN_IN = "attn.hook_in"
 Z = "attn.hook_z"
 ATTN_OUT = "hook_attn_out"
 RESID_MID = "hook_resid_mid"
@@ -18,7 +20,9 @@ MLP_IN = "mlp.hook_in"
 MLP_OUT = "hook_mlp_out"
 RESID_POST = "hook_resid_post"
 
-KINDS = (RESID_PRE, Z, ATTN_OUT, RESID_MID, NORMALIZED, MLP_IN, MLP_OUT, RESID_POST)
+KINDS = (
+    RESID_PRE, ATTN_NORMALIZED, ATTN_IN, Z, ATTN_OUT, RESID_MID, NORMALIZED, MLP_IN, MLP_OUT, RESID_POST,
+)  # fmt: skip
 """Hooks of one block, in the order in which they fire in a sequential block."""
 
 RESIDUAL = frozenset({RESID_PRE, RESID_MID, RESID_POST})
@@ -30,7 +34,9 @@ _HINTS = {
     "hook_mlp_in": "It is ambiguous: TransformerLens means the residual before the MLP's norm, some SAEs are "
     "trained after it. Use mlp.hook_in (the MLP's input, after its norm), ln2.hook_normalized (after the norm, before "
     "its weight and bias) or hook_resid_mid (before it)",
-    "ln1.hook_normalized": "The attention's input is not read here. Use hook_resid_pre, what its norm reads",
+    "hook_attn_in": "It is ambiguous: TransformerLens means the residual before attention's norm, once for each head. "
+    "Use attn.hook_in (attention's input, after its norm), ln1.hook_normalized (after the norm, before its weight and "
+    "bias) or hook_resid_pre (before it)",
     "hook_out": "Use hook_resid_post",
     "hook_in": "Use hook_resid_pre",
     "mlp.hook_out": "Use hook_mlp_out",

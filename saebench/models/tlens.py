@@ -61,6 +61,8 @@ class HookedSubject(Subject):
         return Point(name_of(kind, layer), "out")
 
     def _absent(self, kind: str, layer: int) -> str | None:
+        if kind == at.ATTN_IN:
+            return "TransformerLens has no such hook point"
         if kind == at.RESID_MID and self._config().parallel_attn_mlp:
             return "its blocks run attention and MLP in parallel, so no residual lies between them"
         return None if self._point(kind, layer).path in self._parts else "it has no such hook point"
@@ -114,7 +116,8 @@ class HookedSubject(Subject):
                     self._call(op, run.entering[site.hook], start_at_layer=site.layer)
                 else:
                     self._call(op, run.tokens)
-        if not got or (fired is not None and fired() != 1):
+        often = 3 if site.kind == at.ATTN_NORMALIZED else 1  # once each for queries, keys and values
+        if not got or (fired is not None and fired() != often):
             raise UserError(f"Hook {site.hook!r} did not fire once when resuming {self.name} ({self.architecture}).")
         return got[0].to(self.device)
 

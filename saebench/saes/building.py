@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -36,18 +36,35 @@ def renamed(
     Raises:
         UserError: One is missing, or one is there that this format does not have, whose part is unknown.
     """
-    for own in names.values():
-        if own not in tensors:
-            raise UserError(f"{where}: the tensor {own!r} is missing among {_listed(tensors)}.")
-    known = {*names.values(), *ignored}
-    strange = [own for own in tensors if own not in known]
+    check_names(tensors, [*names.values()], where, ignored=ignored)
+    order = sorted(names, key=lambda ours: ours != "W_dec")  # what may be copied comes first, while there is room
+    return {ours: _taken(tensors[names[ours]], ours, where, turn=ours in transposed) for ours in order}
+
+
+def check_names(
+    found: Collection[str], names: Collection[str], where: str, *, ignored: Collection[str] = ()
+) -> None:
+    """Refuse a checkpoint without all the tensors of its format, or with others.
+
+    Args:
+        found: Names of its tensors.
+        names: Those that must be there.
+        where: What to call the checkpoint in an error.
+        ignored: Those that may be there and change nothing.
+
+    Raises:
+        UserError: One is missing, or one is there that this format does not have, whose part is unknown.
+    """
+    for own in names:
+        if own not in found:
+            raise UserError(f"{where}: the tensor {own!r} is missing among {_listed(found)}.")
+    known = {*names, *ignored}
+    strange = [own for own in found if own not in known]
     if strange:
         raise UserError(
             f"{where}: holds a tensor {strange[0]!r} that this format does not have, so its equations are not those "
             "that are known. Describe it in a saebench.yaml beside it, or register a loader (docs/formats.md)."
         )
-    order = sorted(names, key=lambda ours: ours != "W_dec")  # what may be copied comes first, while there is room
-    return {ours: _taken(tensors[names[ours]], ours, where, turn=ours in transposed) for ours in order}
 
 
 def _taken(tensor: Tensor, ours: str, where: str, *, turn: bool) -> Tensor:
@@ -89,6 +106,16 @@ def check_sizes(declared: Mapping[str, Any], found: Mapping[str, int], where: st
         told = declared.get(key)
         if told is not None and told != size and str(told) != str(size):
             raise UserError(f"{where}: the configuration says {key} is {told!r}, but its tensors have {size}.")
+
+
+def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int], where: str) -> None:
+    """Refuse a tensor of another shape than the configuration or the other tensors ask for.
+
+    Raises:
+        UserError: Names the tensor and both shapes.
+    """
+    if list(shape) != list(wanted):
+        raise UserError(f"{where}: {name!r} has shape {list(shape)}, but {list(wanted)} is asked for.")
 
 
 def check_together(weights: Mapping[str, Tensor], where: str) -> None:
@@ -139,6 +166,6 @@ def scalar(tensor: Tensor | None, default: Any = None) -> Any:
     return default if tensor is None or not tensor.numel() else tensor.reshape(-1)[0].item()
 
 
-def _listed(tensors: Mapping[str, Tensor]) -> str:
-    names = sorted(tensors)
+def _listed(found: Collection[str]) -> str:
+    names = sorted(found)
     return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

@@ -31,12 +31,17 @@ class CrossLayer(Coder):
     input is all x_s side by side, taken from the model as it is; its latents are those of all layers up to l.
 
     Attributes:
-        encoders: `[layers, d, F / layers]`; there is no one encoder matrix, so what needs one leaves this coder out.
-        threshold: Of a JumpReLU, `[F]`; None for a ReLU.
+        encoders: `[layers, d, F']`, F' latents of each layer; there is no one encoder matrix, so what needs one leaves
+            this coder out. Layers after l are there where they have a part in the choice of the k largest alone.
+        threshold: Of a JumpReLU, over the latents of all layers; None for a ReLU.
+        k: Latents kept on a token, or None.
+        shared: k is of all layers together, not of each.
     """
 
     encoders: Tensor
     threshold: Tensor | None = None
+    k: int | None = None
+    shared: bool = False
     W_enc: Tensor = None  # type: ignore[assignment]
 
     @property
@@ -45,22 +50,48 @@ class CrossLayer(Coder):
         return self.encoders.shape[0] * self.encoders.shape[1]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        layers, width, _ = self.encoders.shape
-        return {**super().shapes(), "encoders": (layers, width, self.d_sae // layers)}
+        layers, width, each = self.encoders.shape
+        over = (layers * each,)
+        return {**super().shapes(), "encoders": (layers, width, each), "b_enc": over, "threshold": over}
+
+    def complaint(self) -> str | None:
+        """Why these weights cannot be run, or None."""
+        layers, _, each = self.encoders.shape
+        if self.d_sae % each or self.d_sae > layers * each:
+            return f"the decoder has {self.d_sae} rows, but the {layers} encoders have {each} latents each"
+        if self.k is not None and self.k > (layers * each if self.shared else each):
+            return f"k is {self.k}, but there are {each} latents in each of {layers} layers"
+        return None
 
     def activate(self, x: Tensor) -> Codes:
         """Codes of inputs side by side, `[n, d_in]`."""
         from saebench.saes.side_by_side import side_by_side
 
         layers, width, each = self.encoders.shape
+        if self.shared:
+            return self._largest(torch.cat([self._pre(x, layer) for layer in range(layers)], dim=-1))
         parts = []
-        for layer, part in enumerate(x.split(width, dim=-1)):
-            own = slice(layer * each, (layer + 1) * each)
-            pre = part @ self.encoders[layer]
-            pre = pre if self.b_enc is None else pre + self.b_enc[own]
-            bar = 0 if self.threshold is None else self.threshold[own].clamp_min(0)
-            parts.append(Codes.from_mask(pre > bar, pre))
+        for layer in range(layers):
+            pre = self._pre(x, layer)
+            bar = 0 if self.threshold is None else self.threshold[layer * each : (layer + 1) * each].clamp_min(0)
+            parts.append(Codes.from_mask(pre > bar, pre) if self.k is None else self._largest(pre))
         return side_by_side(parts)
+
+    def _pre(self, x: Tensor, layer: int) -> Tensor:
+        """Pre-activations `[n, F']` of one layer."""
+        _, width, each = self.encoders.shape
+        pre = x[:, layer * width : (layer + 1) * width] @ self.encoders[layer]
+        return pre if self.b_enc is None else pre + self.b_enc[layer * each : (layer + 1) * each]
+
+    def _largest(self, pre: Tensor) -> Codes:
+        """The k largest, of those that this layer's decoder has a row for."""
+        assert self.k is not None
+        top = pre.topk(self.k, dim=-1, sorted=False)
+        codes = Codes.from_topk(top.values.relu(), top.indices, pre.shape[-1])
+        if pre.shape[-1] <= self.d_sae:
+            return codes
+        own = codes.keep(codes.latents < self.d_sae)
+        return Codes(own.offsets, own.latents, own.values, self.d_sae, own.ctx)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def crosscoder(
     make: Callable[..., Coder],
     *,
     scales: float | Sequence[float] = 1.0,
+    norms: Tensor | None = None,
     transposed: Collection[str] = (),
     where: str,
 ) -> Layered:
@@ -35,6 +36,8 @@ def crosscoder(
         places: Hooks in the order of the tensors' layers, `IN -> OUT` where they differ.
         make: The coder's class, with its settings.
         scales: Factor that training put on activations, of all layers or of each.
+        norms: `[layers, F]`, what pre-activations are multiplied by before the activation of a layer and codes divided
+            by after it; none if None.
         transposed: `W_enc` where it is `[layers, F, d]` and its sizes do not tell.
         where: What to call it in an error.
 
@@ -61,13 +64,31 @@ def crosscoder(
     def build(hook: str) -> Coder:
         at = [out for _, out in ends].index(hook)
         ahead = f"its codes come from layers beyond {hook} too, read before a splice there changes them"
+        own = {**rest, "W_enc": flat, "W_dec": (W_dec[at] / each[at]).contiguous(), "b_dec": b_dec[at] / each[at]}
+        if norms is not None:
+            own |= opened_by(norms[at], own)
         coder = make(
-            **rest, W_enc=flat, W_dec=(W_dec[at] / each[at]).contiguous(), b_dec=b_dec[at] / each[at],
-            hook_in=" + ".join(inputs), hook_out=hook, warnings=[ahead] if deepest > _depth(hook) >= 0 else [],
+            **own, hook_in=" + ".join(inputs), hook_out=hook, warnings=[ahead] if deepest > _depth(hook) >= 0 else [],
         )  # fmt: skip
         return admit(coder, where)
 
     return Layered(tuple(out for _, out in ends), build)
+
+
+def opened_by(norms: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that change where latents are chosen by pre-activation times a norm.
+
+    A threshold is divided by it; k largest are found among products, so the rows of the decoder are divided instead.
+
+    Args:
+        norms: Of each latent, `[F]`.
+        weights: `threshold`, or else `W_enc`, `b_enc` and `W_dec`.
+    """
+    norms = norms.clamp_min(1e-30)
+    if "threshold" in weights:
+        return {"threshold": weights["threshold"] / norms}
+    return {"W_enc": weights["W_enc"] * norms, "b_enc": weights["b_enc"] * norms,
+            "W_dec": weights["W_dec"] / norms[:, None]}  # fmt: skip
 
 
 def _encoder(tensors: Mapping[str, Tensor], layers: int, transposed: Collection[str], where: str) -> Tensor:

@@ -39,8 +39,9 @@ def with_processing(metadata: Mapping[str, Any], normalise: Any, where: str) -> 
     kinds = {re.sub(r"^blocks\.\d+\.", "", hook) for hook in (hook_in, hook_out)}
     if options.get("fold_value_biases") and "attn.hook_z" in kinds:
         raise _refused(where, "fold_value_biases, which moves the biases of the values out of attn.hook_z")
-    if options.get("fold_ln") and "mlp.hook_in" in kinds:
-        raise _refused(where, "fold_ln, which moves the norm's weight out of mlp.hook_in: name ln2.hook_normalized")
+    for branch, normalised in (("mlp.hook_in", "ln2.hook_normalized"), ("attn.hook_in", "ln1.hook_normalized")):
+        if options.get("fold_ln") and branch in kinds:
+            raise _refused(where, f"fold_ln, which moves the norm's weight out of {branch}: name {normalised}")
     if not options.get("center_writing_weights") or not kinds & set(WRITTEN) or normalise == "layer_norm":
         return normalise
     if hook_in != hook_out or normalise != "none":

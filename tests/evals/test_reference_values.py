@@ -9,6 +9,8 @@ from tests.evals.reference_values import computed, stored
 HINT = "write the table anew: python -m tests.evals.reference_values --write"
 ITEMS = 0.03
 """Values of items are shares of a few dozen: on another processor one on the edge may fall to the other side."""
+FIRINGS = {"true_absorption": 5e-3}
+"""A share of some hundred firings, of a coder whose defects fall by the last digits of its codes: the same holds."""
 
 
 def test_no_value_moved_under_its_version() -> None:
@@ -16,6 +18,7 @@ def test_no_value_moved_under_its_version() -> None:
     assert set(core) | set(supervised) == set(then), HINT
     for name, value in then.items():
         if name in core:
-            assert core[name] == pytest.approx(value, rel=1e-4, abs=1e-5), f"{name} moved: raise its version"
+            bound = FIRINGS.get(name.partition("@")[0], 1e-5)
+            assert core[name] == pytest.approx(value, rel=1e-4, abs=bound), f"{name} moved: raise its version"
         else:
             assert supervised[name] == pytest.approx(value, abs=ITEMS), f"{name} moved: raise its version"

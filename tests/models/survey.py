@@ -23,6 +23,7 @@ from tests.models.families import VOCABULARY, edited
 from tests.models.tiny import FAMILIES, tiny
 
 TOLERANCE = 2e-5
+NORMALIZED = (at.ATTN_NORMALIZED, at.NORMALIZED)
 
 
 class Finding(NamedTuple):
@@ -112,9 +113,10 @@ def _wrong_sums(run: Run, layers: int) -> list[str]:
             if start is not None and part is not None and end is not None:
                 factor = ((end - start) * part).sum() / part.square().sum()
                 faults += [] if close(start + factor * part, end) else [f"{branch} of layer {layer}"]
-        normed = acts[at.NORMALIZED]
-        if normed is not None and not 0.5 < float(normed.square().mean()) < 1.01:  # less than 1 by the norm's epsilon
-            faults.append(f"{at.NORMALIZED} of layer {layer}")
+        for kind in NORMALIZED:
+            normed = acts[kind]
+            if normed is not None and not 0.5 < float(normed.square().mean()) < 1.01:  # less than 1 by its epsilon
+                faults.append(f"{kind} of layer {layer}")
         pre, attn, mlp, post = (acts[k] for k in (at.RESID_PRE, at.ATTN_OUT, at.MLP_OUT, at.RESID_POST))
         if acts[at.RESID_MID] is None and pre is not None and attn is not None and mlp is not None and post is not None:
             faults += [] if close(pre + attn + mlp, post) else [f"branches of layer {layer}"]
@@ -130,7 +132,7 @@ def _wrong_resumption(subject: Subject, run: Run, hook: str) -> list[str]:
     got = subject.logits(subject.resume(run, hook, value))
     site = subject.site(hook)
     faults = [] if torch.equal(again, run.final) else [f"{hook} resumed with its own value"]
-    if site.kind not in (at.RESID_MID, at.NORMALIZED) and not close(got, _by_hand(subject, run.tokens, site, value)):
+    if site.kind not in (at.RESID_MID, *NORMALIZED) and not close(got, _by_hand(subject, run.tokens, site, value)):
         faults.append(f"{hook} edited")
     return faults
 

@@ -48,6 +48,7 @@ def test_branches_equal_the_modules_applied_by_hand(case: Case) -> None:
         at = {kind: acts.get(f"blocks.{layer}.{kind}") for kind in KINDS}
         pre, z, attn_out, mlp_in = at["hook_resid_pre"], at["attn.hook_z"], at["hook_attn_out"], at["mlp.hook_in"]
         assert pre is not None and z is not None and attn_out is not None and mlp_in is not None
+        _check_attention_input(case, layer)
         with torch.no_grad():
             by_z = part(case, layer, family.attn_post)(part(case, layer, family.projection)(z))
             mid = pre if family.parallel else pre + attn_out
@@ -60,6 +61,29 @@ def test_branches_equal_the_modules_applied_by_hand(case: Case) -> None:
         torch.testing.assert_close(at["hook_resid_post"], pre + attn_out + by_mlp, rtol=0.0, atol=2e-5)
         if not family.parallel:
             torch.testing.assert_close(at["hook_resid_mid"], mid, **close)
+
+
+def _check_attention_input(case: Case, layer: int) -> None:
+    """attn.hook_in is what a hand-written hook sees go into attention; ln1.hook_normalized has the norm undone."""
+    seen: list[Tensor] = []
+
+    def see(_: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        seen.append(args[0] if args else kwargs["hidden_states"])
+
+    handle = part(case, layer, case.family.attn).register_forward_pre_hook(see, with_kwargs=True)
+    with torch.no_grad():
+        case.model(case.tokens, use_cache=False)
+    handle.remove()
+    acts = case.run.acts
+    assert torch.equal(acts[f"blocks.{layer}.attn.hook_in"], seen[0])
+    pre = acts[f"blocks.{layer}.hook_resid_pre"]
+    if torch.equal(seen[0], pre):  # a block whose norms come after its branches
+        assert f"blocks.{layer}.ln1.hook_normalized" not in acts
+        return
+    centred = any(isinstance(module, nn.LayerNorm) for module in case.model.modules())
+    level = pre - pre.mean(-1, keepdim=True) if centred else pre
+    unit = level / level.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+    torch.testing.assert_close(acts[f"blocks.{layer}.ln1.hook_normalized"], unit, rtol=2e-3, atol=1e-5)
 
 
 def test_hand_written_hook_sees_the_same_heads(case: Case) -> None:

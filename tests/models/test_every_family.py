@@ -19,12 +19,13 @@ from tests.models.survey import examined, survey
 from tests.models.tiny import tiny
 
 ATTENTION = {"attn.hook_z", "hook_attn_out"}
+INTO = {"attn.hook_in", "ln1.hook_normalized"}
 BRANCHES = {"hook_attn_out", "hook_resid_mid", "hook_mlp_out"}
 LACKS: dict[str, set[str]] = {
     "afmoe": set(),  # norms before and after both branches, mixture of experts
     "apertus": set(),  # norms under names of its own
-    "bamba": ATTENTION,  # Mamba in some layers, attention in others
-    "bart": {"hook_mlp_out"},  # the norm comes after the sum
+    "bamba": {*ATTENTION, *INTO},  # Mamba in some layers, attention in others
+    "bart": {"hook_mlp_out", "ln1.hook_normalized"},  # the norm comes after the sum
     "codegen": {"hook_resid_mid"},  # parallel, one norm for both branches
     "dbrx": set(),  # attention inside a module with its norms
     "falcon_h1": {"hook_attn_out", "hook_resid_mid"},  # attention and Mamba side by side
@@ -35,7 +36,7 @@ LACKS: dict[str, set[str]] = {
     "mamba": {*KINDS} - {"hook_resid_pre", "hook_resid_post"},
     "mllama": {*KINDS},  # one layer runs on images alone
     "moshi": set(),  # projections wrapped in modules
-    "openai-gpt": {"hook_mlp_out"},  # blocks that return lists
+    "openai-gpt": {"hook_mlp_out", "ln1.hook_normalized"},  # blocks that return lists
     "rwkv": {*ATTENTION, "hook_resid_mid", "ln2.hook_normalized"},
 }
 REFUSED = {

@@ -141,7 +141,7 @@ def test_unknown_families_still_have_the_residual_stream() -> None:
         ("resid_post", "Unknown hook 'resid_post'"),
         ("blocks.9.hook_resid_post", "names layer 9, but the model has layers 0 to 3"),
         ("blocks.1.hook_mlp_in", r"ambiguous.*Use mlp.hook_in .*or hook_resid_mid"),
-        ("blocks.1.ln1.hook_normalized", "Use hook_resid_pre"),
+        ("blocks.1.hook_attn_in", r"ambiguous.*Use attn.hook_in .*or hook_resid_pre"),
         ("blocks.1.hook_resid_post ", "Unknown hook"),
     ],
 )
