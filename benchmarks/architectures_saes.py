@@ -58,6 +58,7 @@ def one_of_each(folder: Path, seed: str = "") -> dict[str, Any]:
         made[name] = _write(folder / name, name, tensors, keys)
     made["matryoshka prefix"] = f"prefix:64@{made['jumprelu']}"
     made["temporal"] = _temporal(folder / "temporal", f"world:topk-mid{seed}")
+    made["lorsa"], made["glu"] = _lorsa(folder / "lorsa"), _glu(folder / "glu", f"world:topk-mid{seed}")
     made["cross_layer_transcoder"] = _cross_layer(folder / "cross_layer_transcoder")
     for kind in ("bagged", "boosted"):
         made[kind] = folder / kind
@@ -129,6 +130,45 @@ def _temporal(folder: Path, ref: str) -> Path:
               "normalize_activations": "none", "metadata": {"hook_name": HOOK}}  # fmt: skip
     (folder / "cfg.json").write_text(json.dumps(config))
     save_file({name: one.clone().contiguous() for name, one in held.items()}, folder / "sae_weights.safetensors")
+    return folder
+
+
+def _lorsa(folder: Path) -> Path:
+    """The second layer's attention in the world's model: a latent for each sign of each of its heads' directions."""
+    from saebench.models import load_model
+
+    model: Any = load_model("world").model
+    layer, heads = model.gpt_neox.layers[1], model.config.num_attention_heads
+    norm, both, out = layer.input_layernorm, layer.attention.query_key_value, layer.attention.dense
+    d = len(norm.weight)
+    weight = both.weight.detach().view(heads, 3, d // heads, d)
+    bias = both.bias.detach().view(heads, 3, -1) + weight @ norm.bias.detach()
+    (Q, keys, V), (b_Q, b_K, b_V) = (weight * norm.weight.detach()).unbind(1), bias.unbind(1)
+    rows = out.weight.detach().T.view(V.shape)
+    held = {"W_Q": Q.transpose(1, 2), "W_K": keys.transpose(1, 2), "W_V": torch.cat([V, -V], 1).flatten(0, 1),
+            "W_O": torch.cat([rows, -rows], 1).flatten(0, 1), "b_Q": b_Q, "b_K": b_K,
+            "b_V": torch.cat([b_V, -b_V], 1).flatten(), "b_D": out.bias.detach()}  # fmt: skip
+    config = {"sae_type": "lorsa", "hook_point_in": "blocks.1.ln1.hook_normalized", "top_k": K, "act_fn": "topk",
+              "hook_point_out": "blocks.1.hook_attn_out", "norm_activation": "inference", "rotary_dim": 8,
+              "rotary_adjacent_pairs": False}  # fmt: skip
+    return _language_model_saes(folder, held, config)
+
+
+def _glu(folder: Path, ref: str) -> Path:
+    """An encoder with a second, multiplying branch."""
+    base: Any = load_sae(ref, device="cpu")
+    W, B, R = base.W_enc[:, :LATENTS], base.b_enc[:LATENTS], base.W_dec[:LATENTS]
+    held = {"W_E": W, "b_E": B - base.b_dec @ W, "W_E_glu": W, "b_E_glu": torch.zeros(LATENTS), "W_D": R,
+            "b_D": base.b_dec}  # fmt: skip
+    config = {"sae_type": "sae", "hook_point_in": HOOK, "hook_point_out": HOOK, "act_fn": "topk", "top_k": K,
+              "norm_activation": "inference", "use_glu_encoder": True}  # fmt: skip
+    return _language_model_saes(folder, held, config)
+
+
+def _language_model_saes(folder: Path, held: Mapping[str, Tensor], config: Mapping[str, Any]) -> Path:
+    folder.mkdir()
+    save_file({name: one.clone().contiguous() for name, one in held.items()}, folder / "sae_weights.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -17,7 +17,6 @@ from saebench.models.hf_passes import HFPasses, finish
 from saebench.models.proofs import FAILURES
 from saebench.models.surgery import Point, operate, unpacked
 
-
 _OF_ATTENTION = (at.ATTN_NORMALIZED, at.ATTN_IN, at.Z, at.ATTN_OUT)
 
 

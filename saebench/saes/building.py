@@ -41,9 +41,7 @@ def renamed(
     return {ours: _taken(tensors[names[ours]], ours, where, turn=ours in transposed) for ours in order}
 
 
-def check_names(
-    found: Collection[str], names: Collection[str], where: str, *, ignored: Collection[str] = ()
-) -> None:
+def check_names(found: Collection[str], names: Collection[str], where: str, *, ignored: Collection[str] = ()) -> None:
     """Refuse a checkpoint without all the tensors of its format, or with others.
 
     Args:

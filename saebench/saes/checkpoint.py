@@ -14,6 +14,7 @@ from saebench.saes.coder import Coder
 from saebench.saes.files import INDEX, PICKLED, read_index, read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.headers import Shapes, header
+from saebench.saes.layered import Layered
 
 CONFIGS = ("config.json", "cfg.json", "hyperparams.json", "lm_config.json")
 """Configurations that training libraries leave beside the weights."""
@@ -92,6 +93,13 @@ def explain(path: Path) -> None:
         if file.name.endswith(INDEX):
             read_index(file)
         header(file)
+    for folder in (path, path / INSIDE) if path.is_dir() else ():
+        for parts in (entry.parent for entry in sorted(folder.glob("*/.metadata"))):
+            raise UserError(
+                f"{parts} is a distributed checkpoint, whose index is a pickle that may run code. Where you trust it, "
+                f"join it with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch {parts} "
+                f"{parts.with_suffix('.pt')}`, and load that."
+            )
 
 
 def check_links(path: Path) -> None:
@@ -116,7 +124,7 @@ def configurations(weights: Path) -> dict[str, dict[str, Any]]:
 
 
 def by_contents(
-    name: str, looks_for: str, marks: Callable[[Checkpoint], bool], build: Callable[[Checkpoint], Coder]
+    name: str, looks_for: str, marks: Callable[[Checkpoint], bool], build: Callable[[Checkpoint], Coder | Layered]
 ) -> Format:
     """A format that is known by the tensors and configurations of one file.
 
@@ -124,13 +132,13 @@ def by_contents(
         name: What it is called.
         looks_for: What marks it, in words.
         marks: Whether a checkpoint is of this format.
-        build: The coder of such a checkpoint.
+        build: The coder of such a checkpoint, or one for each of several hooks.
     """
 
     def found(path: Path) -> list[Checkpoint]:
         return [checkpoint for checkpoint in checkpoints(path) if marks(checkpoint)]
 
-    def load(path: Path) -> Coder:
+    def load(path: Path) -> Coder | Layered:
         these = found(path)
         if len(these) > 1:
             names = ", ".join(str(one.weights.relative_to(path)) for one in these[:8])

@@ -38,6 +38,7 @@ class GLU(Coder):
         k: Latents kept, or None.
     """
 
+    b_enc: Tensor  # type: ignore[assignment]
     W_glu: Tensor
     b_glu: Tensor
     threshold: Tensor | None = None
@@ -130,11 +131,12 @@ def _build(checkpoint: Checkpoint, config: Mapping[str, Any], *, folded_threshol
                    "b_enc": weights["b_enc"] * norms, "W_dec": weights["W_dec"] / norms[:, None]}  # fmt: skip
     hook_in, hook_out = str(config.get("hook_point_in") or ""), str(config.get("hook_point_out") or "")
     kind = "glu" if glu else {"relu": "standard"}.get(act, act)
+    facts = told.facts(checkpoint, config, input_scale_folded=s_in if s_in != 1 else None)
     coder = (GLU if glu else _KINDS[act])(
         **fields, centred=bool(config.get("apply_decoder_bias_to_pre_encoder")),
         normalise="constant_norm_rescale" if config.get("norm_activation") == "token-wise" else "none",
         architecture=f"{'glu' if glu else act}_transcoder" if hook_in != hook_out else kind,
-        hook_in=hook_in, hook_out=hook_out, metadata=told.facts(checkpoint, config, input_scale_folded=s_in if s_in != 1 else None),
+        hook_in=hook_in, hook_out=hook_out, metadata=facts,
     )  # fmt: skip
     return admit(coder, where)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ NORM = "dataset_average_activation_norm"
 _BY_BATCH = ("batchtopk", "batchlayertopk")
 
 
-def unused(tensors: Mapping[str, Tensor]) -> list[str]:
+def unused(tensors: Iterable[str]) -> list[str]:
     """Names of tensors that are read apart from the weights: average norms and thresholds."""
     return [name for name in tensors if name.startswith(NORM) or name in LOG]
 
@@ -83,9 +83,7 @@ def scale(tensors: Mapping[str, Tensor], config: Mapping[str, Any], hook: Any, e
     return math.sqrt(d) / float(norm)
 
 
-def threshold(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], shape: Sequence[int], where: str
-) -> Tensor:
+def threshold(tensors: Mapping[str, Tensor], config: Mapping[str, Any], shape: Sequence[int], where: str) -> Tensor:
     """A JumpReLU's threshold, in a shape over latents.
 
     Raises:

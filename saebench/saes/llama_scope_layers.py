@@ -12,7 +12,7 @@ from torch import Tensor
 from saebench.errors import UserError
 from saebench.saes import llama_scope_config as told
 from saebench.saes.architectures import JumpReLU, ReLU, TopK
-from saebench.saes.building import check_names, check_shape, check_sizes, single
+from saebench.saes.building import check_names, check_shape, single
 from saebench.saes.checkpoint import Checkpoint
 from saebench.saes.coder import Coder
 from saebench.saes.cross_layer import CrossLayer
@@ -126,9 +126,7 @@ def _hooks(config: Mapping[str, Any], key: str, where: str) -> list[str]:
 def _three(checkpoint: Checkpoint, name: str) -> tuple[int, int, int]:
     shape = checkpoint.shapes.get(name, ())
     if len(shape) != 3:
-        raise UserError(
-            f"{checkpoint.where}: {name!r} must be [layers, width, latents], found shape {list(shape)}."
-        )
+        raise UserError(f"{checkpoint.where}: {name!r} must be [layers, width, latents], found shape {list(shape)}.")
     return shape
 
 

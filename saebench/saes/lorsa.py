@@ -42,6 +42,7 @@ class Lorsa(Coder):
         k: Latents kept, or None.
     """
 
+    b_enc: Tensor  # type: ignore[assignment]
     queries: Tensor
     queries_bias: Tensor
     keys: Tensor
@@ -81,8 +82,8 @@ class Lorsa(Coder):
         """Codes of rows of activations `[rows, length, d_in]`, `[rows * length, F]`."""
         x = x.to(self.device, self.dtype)
         values = (x @ self.W_enc + self.b_enc).unflatten(-1, (len(self.queries), -1)).transpose(1, 2)
-        ends = (self._facing(x, name) for name in ("queries", "keys"))
-        mixed = functional.scaled_dot_product_attention(*ends, values, is_causal=True, scale=1 / self.divisor)
+        queries, keys = self._facing(x, "queries"), self._facing(x, "keys")
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=1 / self.divisor)
         pre = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
         if self.k is not None:
             top = pre.topk(self.k, dim=-1, sorted=False)
@@ -145,8 +146,9 @@ def build_lorsa(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Coder:
         weights["threshold"] = told.threshold(tensors, config, [len(found["W_V"])], where)
     if told.by_norm(config) and act != "relu":
         weights |= opened_by(found["W_O"].norm(dim=1), weights)
+    fields: dict[str, Any] = {**weights, "W_enc": weights["W_enc"].contiguous(), "W_dec": weights["W_dec"] / t}
     coder = Lorsa(
-        **{**weights, "W_enc": weights["W_enc"].contiguous(), "W_dec": weights["W_dec"] / t}, b_dec=bias / t,
+        **fields, b_dec=bias / t,
         queries=found["W_Q"] * s, queries_bias=found["b_Q"], keys=found["W_K"] * s, keys_bias=found["b_K"],
         queries_gain=found.get("ln_q.w"), keys_gain=found.get("ln_k.w"), epsilon=_number(config, "eps", 1e-6, where),
         turns=_turns(config, where), adjacent=bool(config.get("rotary_adjacent_pairs", True)),
