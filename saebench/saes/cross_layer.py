@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from saebench.errors import UserError
-from saebench.saes.building import single
+from saebench.saes.building import check_names, single
 from saebench.saes.coder import Coder
 from saebench.saes.codes import Codes
 from saebench.saes.files import read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
 from saebench.saes.headers import header
+from saebench.saes.hook_names import hook_of_module
 from saebench.saes.layered import Layered
 from saebench.yamlfile import read_keys
 
@@ -102,7 +103,7 @@ class Layout:
         encoder: File of a layer's encoder; the layer is its group.
         decoder: Name of the file of its decoder, the same file if empty.
         names: Tensors by our names, with `{}` for the layer.
-        turned: Encoders are latents by width, and skip matrices width out by width in.
+        turned: Encoders are latents by width. Skip matrices are width in by width out either way.
         later: The decoder holds layers from its own on, `[F, layers - s, d]`; else all, `[F, layers, d]`.
         reads: Hook of a block that is read where no configuration says it; no hook if it must.
     """
@@ -118,7 +119,8 @@ class Layout:
 LAYOUTS = {
     "circuit_tracer_clt": Layout(
         re.compile(r"W_enc_(\d+)\.safetensors"), "W_dec_{}.safetensors",
-        {"enc": "W_enc_{}", "b_enc": "b_enc_{}", "b_dec": "b_dec_{}", "threshold": "threshold_{}", "dec": "W_dec_{}"},
+        {"enc": "W_enc_{}", "b_enc": "b_enc_{}", "b_dec": "b_dec_{}", "threshold": "threshold_{}", "dec": "W_dec_{}",
+         "skip": "W_skip_{}"},
         turned=True, later=True,
     ),
     "gemma_scope_2_clt": Layout(
@@ -169,11 +171,11 @@ def load(path: Path, layout: Layout) -> Layered:
     if list(encoders) != list(range(len(encoders))):
         missing = sorted({*range(max(encoders) + 1)} - {*encoders})
         raise UserError(f"{path}: layer {missing[0]} is missing among the files of this cross-layer transcoder.")
-    config = _config(path)
-    into = _hook(config.get("feature_input_hook") or config.get("hf_hook_point_in") or layout.reads)
+    config = settings(path)
+    into = block_hook(config.get("feature_input_hook") or config.get("hf_hook_point_in") or layout.reads)
     if not into:
         raise UserError(f"{path}: there is no config.yaml with feature_input_hook, the hook of a block that it reads.")
-    out = _hook(config.get("feature_output_hook") or config.get("hf_hook_point_out") or "hook_mlp_out")
+    out = block_hook(config.get("feature_output_hook") or config.get("hf_hook_point_out") or "hook_mlp_out")
 
     def make(hook: str) -> Coder:
         return _coder(path, encoders, layout, int(hook.split(".")[1]), into, hook)
@@ -188,9 +190,9 @@ def _source(encoder: Path, layout: Layout, source: int, target: int) -> dict[str
     beside = [encoder.parent / layout.decoder.format(source)] if layout.decoder else []
     held = {name: one for file in (encoder, *beside) for name, one in read_tensors(file).items()}
     named = {ours: held[own.format(source)] for ours, own in layout.names.items() if own.format(source) in held}
-    lacking = [name for name in ("enc", "b_enc", "b_dec", "dec") if name not in named]
-    if lacking:
-        raise UserError(f"{encoder}: the tensor {layout.names[lacking[0]].format(source)!r} is missing.")
+    needed = [layout.names[name].format(source) for name in ("enc", "b_enc", "b_dec", "dec")]
+    known = [own.format(source) for own in layout.names.values()]
+    check_names(held, needed, str(encoder), ignored=known)
     named["dec"] = named["dec"][:, target - source if layout.later else target].contiguous()  # lets the others go
     return {name: single(one) for name, one in named.items()}
 
@@ -216,19 +218,18 @@ def _last(skip: Tensor, layers: int) -> Tensor:
     return torch.nn.functional.pad(skip, (layers * skip.shape[1], 0)).contiguous()
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def settings(path: Path) -> Mapping[str, Any]:
+    """What `config.yaml`, or else `config.json`, in a folder says; nothing where there is neither."""
     if (path / "config.yaml").is_file():
         return read_keys(path / "config.yaml", "configuration", "model_name")
     return read_json(path / "config.json") if (path / "config.json").is_file() else {}
 
 
-def _hook(told: str) -> str:
-    """A hook within its block, from circuit-tracer's name or a module's of one layer."""
-    from saebench.saes.hook_names import hook_of_module
-
+def block_hook(told: str) -> str:
+    """A hook within its block, from circuit-tracer's name, which is TransformerLens', or a module's of one layer."""
     full = hook_of_module(told)
     within = full.split(".", 2)[2] if full.startswith("blocks.") else told
-    return "hook_mlp_out" if within == "mlp.hook_out" else within
+    return {"mlp.hook_out": "hook_mlp_out", "hook_mlp_in": "hook_resid_mid"}.get(within, within)
 
 
 FORMATS = tuple(

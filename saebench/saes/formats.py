@@ -56,12 +56,13 @@ def _built_in() -> list[Format]:
         plain,
         saelens,
         sparsify,
+        temporal,
     )  # fmt: skip
 
     return [
         saelens.FORMAT, dictionary_learning.FORMAT, sparsify.FORMAT, gemma_scope.FIRST, gemma_scope.SECOND,
         llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, itda.FORMAT, *linear_layers.FORMATS,
-        *cross_layer.FORMATS, plain.FORMAT,
+        *cross_layer.FORMATS, temporal.FORMAT, plain.FORMAT,
     ]  # fmt: skip
 
 

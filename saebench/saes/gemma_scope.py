@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from saebench.errors import UserError, unknown
@@ -27,6 +29,12 @@ _FIRST = (
 )
 """Parts of the repositories' names, and the hooks they stand for."""
 
+_SECOND_FOLDERS = {
+    "resid_post": ("hook_resid_post", "hook_resid_post"), "attn_out": ("attn.hook_z", "attn.hook_z"),
+    "mlp_out": ("hook_mlp_out", "hook_mlp_out"), "transcoder": ("mlp.hook_in", "hook_mlp_out"),
+}  # fmt: skip
+"""Folders of the second release, and the hooks they stand for where no config.json does."""
+
 
 def _lower(checkpoint: Checkpoint) -> bool:
     return checkpoint.has(*(name.replace("W_", "w_") for name in _FIELDS))
@@ -49,14 +57,11 @@ def build_first(checkpoint: Checkpoint) -> Coder:
     The file says nothing of where it belongs; model, hook and L0 are read from the folders above it.
 
     Raises:
-        UserError: An SAE of embeddings, which is trained on another scale than the hook's; sizes that disagree.
+        UserError: Sizes that disagree.
     """
     path = checkpoint.weights.absolute().as_posix()
     if "/embedding/" in path:
-        raise UserError(
-            f"{checkpoint.where}: an SAE of embeddings was trained on embeddings before their scaling by sqrt(d). "
-            "Say so in a saebench.yaml beside it: `architecture: jumprelu` and `input_scale` (see docs/formats.md)."
-        )
+        return _of_embeddings(checkpoint, _facts(path))
     hook_in, hook_out = _hooks_by_folder(path)
     warnings = []
     if hook_in != hook_out:
@@ -65,6 +70,13 @@ def build_first(checkpoint: Checkpoint) -> Coder:
             "divide the rows of W_enc by that weight first"
         )
     return _coder(checkpoint, hook_in, hook_out, _facts(path), warnings)
+
+
+def _of_embeddings(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> Coder:
+    """Coder of embeddings: it was trained on them before Gemma's scaling by sqrt(d), and hook_embed is after it."""
+    coder = _coder(checkpoint, "hook_embed", "hook_embed", facts, [])
+    scale = math.sqrt(coder.d_in)
+    return coder.replace(W_enc=coder.W_enc / scale, W_dec=coder.W_dec * scale, b_dec=coder.b_dec * scale)
 
 
 def build_second(checkpoint: Checkpoint) -> Coder:
@@ -87,6 +99,8 @@ def build_second(checkpoint: Checkpoint) -> Coder:
     hook_in = hook_of_module(str(config.get("hf_hook_point_in") or ""))
     told = config.get("hf_hook_point_out")
     hook_out = hook_of_module(str(told)) if told else hook_in
+    if not config:
+        hook_in, hook_out = _hooks_of_second(checkpoint.weights.absolute())
     said = {key: config[key] for key in _SAID if config.get(key) is not None}
     facts = {**_facts(checkpoint.weights.absolute().as_posix()), **said}
     return _coder(checkpoint, hook_in, hook_out, facts, [])
@@ -116,6 +130,16 @@ def _hooks_by_folder(path: str) -> tuple[str, str]:
         if part in kind:
             return f"blocks.{layer.group(1)}.{before}", f"blocks.{layer.group(1)}.{after}"
     return "", ""
+
+
+def _hooks_of_second(path: Path) -> tuple[str, str]:
+    """Hooks by the folders of the second release, `transcoder_all/layer_12_width_16k_l0_big/params.safetensors`."""
+    layer = re.match(r"layer_(\d+)_", path.parent.name)
+    kind = path.parent.parent.name.removesuffix("_all")
+    if not layer or kind not in _SECOND_FOLDERS:
+        return "", ""
+    before, after = _SECOND_FOLDERS[kind]
+    return f"blocks.{layer.group(1)}.{before}", f"blocks.{layer.group(1)}.{after}"
 
 
 def _facts(path: str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ _OURS = re.compile(r"hook_embed|blocks\.\d+\.(?:[a-z0-9_]+\.)*hook_[a-z_]+")
 _SIDE = re.compile(r"\.(input|output)$")
 _EMBED = ("embed_tokens", "embed_in", "wte", "embedding")
 
+AMBIGUOUS = ("hook_mlp_in", "hook_attn_in")
+"""Names that TransformerLens has for the residual before a norm, and some SAEs for what comes after it."""
+
 _PARTS = {
     "": ("hook_resid_pre", "hook_resid_post"),
     "mlp": ("mlp.hook_in", "hook_mlp_out"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from saebench.errors import UserError
-from saebench.saes.architectures import ReLU, TopK
-from saebench.saes.building import renamed
+from saebench.errors import UserError, unknown
+from saebench.saes.architectures import JumpReLU, ReLU, TopK
+from saebench.saes.building import renamed, scalar
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
+from saebench.saes.cross_layer import block_hook, settings
 from saebench.saes.files import PICKLED
 from saebench.saes.gate import admit
 from saebench.saes.saelens_config import whole
@@ -17,6 +18,7 @@ from saebench.saes.saelens_config import whole
 _FOUR = {"W_enc": "weight", "b_enc": "bias"}
 _MATRICES = ("W_enc", "W_dec")
 _PLAIN = ("W_enc", "b_enc", "W_dec", "b_dec")
+_BAR = "activation_function.threshold"
 _OTHERS = ("config.json", "cfg.json", "hyperparams.json")
 """Configurations that make two linear layers another format's."""
 
@@ -51,7 +53,7 @@ def marks_qwen(checkpoint: Checkpoint) -> bool:
 
 def marks_circuit(checkpoint: Checkpoint) -> bool:
     """Whether encoder and decoder both lie latents by width, in a safetensors file with no `cfg.json`."""
-    names = set(checkpoint.shapes) - {"W_skip"}
+    names = set(checkpoint.shapes) - {"W_skip", "k", _BAR}
     if names != set(_PLAIN) or checkpoint.weights.suffix in PICKLED or "cfg.json" in checkpoint.configs:
         return False
     latents, width = checkpoint.shapes["b_enc"], checkpoint.shapes["b_dec"]
@@ -96,14 +98,34 @@ def build_qwen(checkpoint: Checkpoint) -> Coder:
 
 
 def build_circuit(checkpoint: Checkpoint) -> Coder:
-    """Coder of a layer of a set of transcoders: y = relu(W_enc x + b_enc) W_dec + b_dec (+ W_skip x)."""
-    names = {name: name for name in (*_PLAIN, *(["W_skip"] if checkpoint.has("W_skip") else []))}
-    weights = renamed(checkpoint.tensors(), names, checkpoint.where, transposed=("W_enc",))
+    """Coder of a layer of a set of transcoders: y = act(W_enc x + b_enc) W_dec + b_dec (+ W_skip x).
+
+    The activation is a JumpReLU where there is a threshold, top-k where the file or `config.yaml` has k, else a ReLU;
+    the hooks are those of `config.yaml`, else the MLP's input and output.
+
+    Raises:
+        UserError: `config.yaml` says topk and no k, or another activation.
+    """
+    where, tensors, told = checkpoint.where, checkpoint.tensors(), settings(checkpoint.weights.parent)
+    own = {"W_skip": "W_skip", "threshold": _BAR}
+    names = {name: name for name in _PLAIN} | {ours: name for ours, name in own.items() if name in tensors}
+    weights = renamed(tensors, names, where, transposed=("W_enc",), ignored=("k",))
     layer = re.search(r"layer[_.]?(\d+)", checkpoint.weights.name)
-    ends = [f"blocks.{layer.group(1)}.{end}" if layer else "" for end in ("mlp.hook_in", "hook_mlp_out")]
-    skip = "skip_" if "W_skip" in names else ""
-    coder = ReLU(**weights, architecture=f"{skip}transcoder", hook_in=ends[0], hook_out=ends[1])
-    return admit(coder, checkpoint.where)
+    hooks = (told.get("feature_input_hook") or "mlp.hook_in", told.get("feature_output_hook") or "hook_mlp_out")
+    ends = [f"blocks.{layer.group(1)}.{block_hook(str(hook))}" if layer else "" for hook in hooks]
+    act, k = told.get("activation"), scalar(tensors.get("k"), told.get("k"))
+    if act not in (None, "relu", "topk", "jump_relu", "jumprelu"):
+        raise unknown(f"activation in the config.yaml of {where}:", str(act), ["relu", "topk", "jumprelu"])
+    kind: Any = JumpReLU if "threshold" in weights else TopK if act == "topk" or "k" in tensors else ReLU
+    if kind is TopK:
+        weights["k"] = whole(k, where)
+    facts = {"model_name": told.get("model_name"), "k": weights.get("k")}
+    prefix = {JumpReLU: "jumprelu_", TopK: "topk_", ReLU: ""}[kind] + ("skip_" if "W_skip" in names else "")
+    coder = kind(
+        **weights, architecture=f"{prefix}transcoder", hook_in=ends[0], hook_out=ends[1],
+        metadata={key: fact for key, fact in facts.items() if fact is not None},
+    )  # fmt: skip
+    return admit(coder, where)
 
 
 def _relu(checkpoint: Checkpoint, names: dict[str, str]) -> Coder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from saebench.saes.coder import Coder
 from saebench.saes.files import read_json, read_tensors
 from saebench.saes.formats import Format
 from saebench.saes.gate import admit
+from saebench.saes.hook_names import AMBIGUOUS, hook_of_module
+from saebench.saes.layered import Layered
 from saebench.saes.processing import NOTE, with_processing
 from saebench.saes.protocol import SparseCoder
 from saebench.saes.saelens_config import CLASSES, check_declared, facts, modern, not_supported, whole
@@ -96,18 +99,34 @@ def build(
     if kind in (TopK, AbsTopK):
         fields["k"] = whole(config.get("k"), where)
     trained_as = config["metadata"].get("training_architecture")
+    (hook_in, hook_out), doubts = _hooks(config["metadata"])
     coder = kind(
         **fields,
         centred=bool(config.get("apply_b_dec_to_input", "transcoder" not in architecture)),
         normalise=normalise,
         restore="transcoder" not in architecture,
         architecture=trained_as if trained_as in CLASSES else architecture,
-        hook_in=config["metadata"].get("hook_name") or "",
-        hook_out=config["metadata"].get("hook_name_out") or config["metadata"].get("hook_name") or "",
+        hook_in=hook_in,
+        hook_out=hook_out,
         metadata=facts(config),
-        warnings=[NOTE] if normalise == "zero_mean" else [],
+        warnings=[*([NOTE] if normalise == "zero_mean" else []), *doubts],
     )
     return admit(coder, where)
+
+
+def _hooks(metadata: Mapping[str, Any]) -> tuple[tuple[str, str], list[str]]:
+    """Input and output hook, by the transformers module where one is named that is known, and warnings.
+
+    TransformerLens' names leave open whether `hook_mlp_in` is before the norm or after it; a module's name does not.
+    """
+    found, doubts = [], []
+    for end in ("", "_out"):
+        told, module = (str(metadata.get(f"{name}{end}") or "") for name in ("hook_name", "hf_hook_name"))
+        meant = hook_of_module(module) if module else ""
+        if meant and told and told != meant and told.rpartition(".")[2] not in AMBIGUOUS:
+            doubts.append(f"hook_name{end} is {told}, but hf_hook_name{end} is {module}: it is scored at {meant}")
+        found.append(meant or told)
+    return (found[0], found[1] or found[0]), doubts
 
 
 def _prepare(weights: dict[str, Tensor], config: Mapping[str, Any], where: str, *, rescaled: bool) -> dict[str, Tensor]:
@@ -236,10 +255,39 @@ def from_release(release: str, sae_id: str, *, offline: bool = False) -> Any:
     directory = get_pretrained_saes_directory()
     if release not in directory:
         raise unknown("SAELens release", release, directory)
-    if sae_id not in directory[release].saes_map:
-        raise unknown(f"SAE of SAELens release {release}:", sae_id, directory[release].saes_map)
+    entry = directory[release]
+    if sae_id not in entry.saes_map:
+        raise unknown(f"SAE of SAELens release {release}:", sae_id, entry.saes_map)
+    repo, path = entry.repo_id, str(entry.saes_map[sae_id])
+    if "clt" in str(entry.conversion_func) or "clt" in path:
+        whole_one = "/".join([repo, *path.split("/")[:-1]])
+        raise UserError(
+            f"saelens:{release}/{sae_id} is one layer of a cross-layer transcoder. SAELens adds up what it writes to "
+            f"all later layers, so it reconstructs none of them. Name the whole, which is scored layer by layer: "
+            f"hf:{whole_one}, or at:HOOK@hf:{whole_one} for one of them."
+        )
     try:
-        with hub.asking(offline=offline):
+        with hub.asking(offline=offline), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on how to load the model, which is done here
             return SAE.from_pretrained(release, sae_id, device="cpu")
-    except hub.failures() as error:
+    except (*hub.failures(), RuntimeError, TypeError, KeyError, AttributeError) as error:
+        held = _held(
+            f"{repo}/{path}"
+        )  # SAELens asks the hub for sizes of what is in the cache, and knows fewer tensors
+        if held is not None:
+            return held
         raise UserError(f"Cannot get saelens:{release}/{sae_id}: {hub.reason(error, offline=offline)}") from error
+
+
+def _held(ref: str) -> SparseCoder | Layered | None:
+    """The coder of a repository's folder or file that is in the cache, by this package's own readers, or None."""
+    from saebench.saes.formats import load_path
+    from saebench.saes.hub import fetch
+
+    try:
+        path, commit = fetch(ref, offline=True)
+        coder = load_path(path)
+    except UserError:
+        return None
+    coder.metadata["revision"] = commit
+    return coder

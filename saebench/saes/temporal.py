@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from saebench.errors import UserError, unknown
-from saebench.saes.building import check_sizes, renamed
+from saebench.saes.building import check_sizes, renamed, section
 from saebench.saes.coder import Coder
 from saebench.saes.codes import Codes
+from saebench.saes.files import read_tensors
+from saebench.saes.formats import Format
 from saebench.saes.gate import admit
+from saebench.saes.headers import header
 from saebench.saes.saelens_config import facts, whole
+from saebench.yamlfile import read_keys
 
 EPSILON = 1e-6
 """Added to the norm that a prediction is divided by, in the units that the SAE was trained in."""
@@ -103,6 +109,11 @@ class Temporal(Coder):
         return functional.linear(joined, self.outputs[layer], self.outputs_bias[layer])
 
 
+CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
+"""Files of a temporal SAE of its authors."""
+
+_TOLD = ("n_heads", "n_attn_layers", "sae_diff_type", "kval_topk", "tied_weights")
+
 _LAYERS = {"keys": "k_ctx", "queries": "q_target", "values": "v_ctx", "outputs": "c_proj"}
 """SAELens' names of what an attention layer holds."""
 
@@ -145,6 +156,39 @@ def build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) 
     return admit(coder, where)
 
 
+def detect(path: Path) -> bool:
+    """Whether a folder, or the weights in one, is of the authors of temporal SAEs: `conf.yaml` beside D and b."""
+    folder = path if path.is_dir() else path.parent
+    file = folder / WEIGHTS
+    if path not in (folder, file) or not file.is_file() or not (folder / CONFIG).is_file():
+        return False
+    try:
+        return {"D", "b"} <= set(header(file).shapes)
+    except UserError:
+        return False
+
+
+def load(path: Path) -> Coder:
+    """Coder of a temporal SAE as its authors save it; the layer is read from the folder's name.
+
+    Raises:
+        UserError: A setting or tensor that is missing or strange.
+    """
+    folder = path if path.is_dir() else path.parent
+    told, where = read_keys(folder / CONFIG, "configuration", "sae"), str(folder)
+    own = section(told, "sae", where)
+    tensors = read_tensors(folder / WEIGHTS)
+    named = {{"D": "W_dec", "b": "b_dec", "E": "W_enc"}.get(name, name): one for name, one in tensors.items()}
+    layer = re.search(r"layer_(\d+)", folder.absolute().as_posix())
+    config = {
+        "architecture": "temporal", **{key: own[key] for key in _TOLD if key in own},
+        "normalize_activations": "constant_scalar_rescale",
+        "activation_normalization_factor": own.get("scaling_factor", 1), "apply_b_dec_to_input": True,
+        "metadata": {"hook_name": f"blocks.{layer.group(1)}.hook_resid_post"} if layer else {},
+    }  # fmt: skip
+    return build(config, named, where)
+
+
 def _normalisation(config: Mapping[str, Any], where: str) -> tuple[Any, float]:
     """What is done to each token, and the factor of all."""
     kind = config.get("normalize_activations") or "none"
@@ -156,3 +200,6 @@ def _normalisation(config: Mapping[str, Any], where: str) -> tuple[Any, float]:
     if kind not in known:
         raise unknown(f"normalize_activations in {where}:", str(kind), [*known, "constant_scalar_rescale"])
     return kind, 1.0
+
+
+FORMAT = Format("temporal", f"{CONFIG} with {WEIGHTS}", detect, load)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,7 +72,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound" if files is None else "EntryNotFound"}, body)
         elif verb == "resolve":
             etag = hashlib.sha1(files[file]).hexdigest()
-            self._send(200, files[file], {"ETag": f'"{etag}"', "X-Repo-Commit": commit}, body)
+            part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
+            content = files[file][int(part[1]) : int(part[2]) + 1] if part else files[file]
+            self._send(206 if part else 200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}, body)
         elif api and verb == "tree":
             listed = [
                 {"type": "file", "path": f, "size": len(x), "oid": hashlib.sha1(x).hexdigest()}

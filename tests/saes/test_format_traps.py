@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from saebench.errors import UserError
 from saebench.saes import load_sae
 from saebench.saes.headers import header
 from tests.saes import foreign
-from tests.saes.checkpoints import HOOK, D, F, K, draw, write
+from tests.saes.checkpoints import HOOK, D, F, K, activations, draw, write
+from tests.saes.foreign.case import topk
 from tests.saes.test_bad_input import Malicious, refused
 
 
@@ -220,9 +222,64 @@ def test_sizes_are_known_and_too_large_is_refused_before_anything_is_read(tmp_pa
 def test_transcoder_of_the_first_gemma_scope_says_where_its_input_is_taken(tmp_path: Path) -> None:
     path, _ = foreign.gemma("transcoders")(tmp_path)
     assert any("before its norm's weight" in warning for warning in load_sae(path).warnings)
+
+
+def test_gemma_scope_of_embeddings_reads_them_scaled(tmp_path: Path) -> None:
+    """It was trained on embeddings before Gemma multiplies them by sqrt(d); hook_embed holds them after."""
     embedding = tmp_path / "gemma-scope-2b-pt-res" / "embedding" / "width_4k"
     embedding.parent.mkdir(parents=True)
-    refused(foreign.gemma("res")(tmp_path / "x")[0].rename(embedding), "embeddings before their scaling")
+    path, forward = foreign.gemma("res")(tmp_path / "x")
+    coder, x = load_sae(path.rename(embedding)), activations()
+    codes, y = forward(x)
+    scale = math.sqrt(x.shape[1])
+    assert (coder.hook_in, coder.hook_out) == ("hook_embed", "hook_embed")
+    torch.testing.assert_close(coder.encode(scale * x).dense(), codes, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(coder.reconstruct(scale * x), scale * y, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("folder", "ends"),
+    [("resid_post", foreign.POST), ("attn_out_all", ("blocks.1.attn.hook_z",) * 2),
+     ("mlp_out", ("blocks.1.hook_mlp_out",) * 2),
+     ("transcoder_all", ("blocks.1.mlp.hook_in", "blocks.1.hook_mlp_out"))],
+)  # fmt: skip
+def test_gemma_scope_2_without_a_configuration_is_placed_by_its_folders(
+    folder: str, ends: tuple[str, str], tmp_path: Path
+) -> None:
+    path, _ = foreign.gemma_2("sae")(tmp_path / "x")
+    (path / "config.json").unlink()
+    (tmp_path / "gemma-scope-2-1b-pt" / folder).mkdir(parents=True)
+    coder = load_sae(path.rename(tmp_path / "gemma-scope-2-1b-pt" / folder / path.name))
+    assert (coder.hook_in, coder.hook_out) == ends and coder.metadata["model_name"] == "google/gemma-3-1b-pt"
+
+
+@pytest.mark.parametrize(
+    ("more", "config", "architecture"),
+    [({"activation_function.threshold": draw(F, seed=8).abs()}, "", "jumprelu_skip_transcoder"),
+     ({"k": torch.tensor(K)}, "", "topk_skip_transcoder"), ({}, f"activation: topk\nk: {K}", "topk_skip_transcoder")],
+)  # fmt: skip
+def test_circuit_tracer_layer_with_its_activation_and_hooks(
+    more: dict[str, torch.Tensor], config: str, architecture: str, tmp_path: Path
+) -> None:
+    path, _ = foreign.circuit(tmp_path)
+    t = load_file(path)
+    save_file({**t, **more}, path)
+    told = f"model_name: me/model\nfeature_input_hook: hook_mlp_in\nfeature_output_hook: mlp.hook_out\n{config}\n"
+    (tmp_path / "config.yaml").write_text(told)
+    coder, x = load_sae(path), activations()
+    pre = x @ t["W_enc"].T + t["b_enc"]
+    bar = next(iter(more.values())) if "jump" in architecture else 0
+    f = pre * (pre > bar) if "jump" in architecture else topk(pre, K)
+    y = f @ t["W_dec"] + t["b_dec"] + x @ t["W_skip"].T
+    torch.testing.assert_close(coder.reconstruct(x), y, rtol=1e-5, atol=1e-5)
+    assert (coder.hook_in, coder.hook_out) == ("blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out")
+    assert coder.architecture == architecture and coder.metadata["model_name"] == "me/model"
+
+
+def test_circuit_tracer_topk_without_k_is_refused(tmp_path: Path) -> None:
+    path, _ = foreign.circuit(tmp_path)
+    (tmp_path / "config.yaml").write_text("model_name: me/model\nactivation: topk\n")
+    refused(path, "needs a whole number k")
 
 
 def test_facts_above_a_gemma_scope_file_are_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import saebench as sb
@@ -123,11 +123,12 @@ def test_reference_to_one_hook_of_several(tmp_path: Path) -> None:
 # cross-layer transcoders
 
 
-def circuit_tracer(folder: Path, threshold: bool = False) -> Path:
+def circuit_tracer(folder: Path, threshold: bool = False, skip: bool = False) -> Path:
     """Three layers as circuit-tracer saves them: encoders latents by width, decoders from their own layer on."""
     for s in range(3):
         enc = {f"W_enc_{s}": E[s].T, f"b_enc_{s}": B + s / 10, f"b_dec_{s}": H[s]}
         bar = {f"threshold_{s}": torch.full((F,), 0.2 + s)} if threshold else {}
+        bar |= {f"W_skip_{s}": draw(D, D, seed=60 + s)} if skip else {}
         save_file({name: one.contiguous() for name, one in (enc | bar).items()}, folder / f"W_enc_{s}.safetensors")
         save_file({f"W_dec_{s}": decoder(s)[:, s:].contiguous()}, folder / f"W_dec_{s}.safetensors")
     told = "model_name: google/gemma-2-2b\nfeature_input_hook: mlp.hook_in\nfeature_output_hook: mlp.hook_out\n"
@@ -161,7 +162,7 @@ def across(x: Tensor, layer: int, bars: list[float], *, skip: bool = False) -> T
 @pytest.mark.parametrize(
     ("write", "bars", "skip"),
     [(circuit_tracer, [0, 0, 0], False), (lambda f: circuit_tracer(f, True), [0.2, 1.2, 2.2], False),
-     (gemma_scope, [0.2, 1.2, 2.2], True)],
+     (gemma_scope, [0.2, 1.2, 2.2], True), (lambda f: circuit_tracer(f, skip=True), [0, 0, 0], True)],
 )  # fmt: skip
 def test_cross_layer_transcoder_at_each_layer(write: Any, bars: list[float], skip: bool, tmp_path: Path) -> None:
     coders, x = resolve([write(tmp_path)]), BOTH.view(20, 3, D)
@@ -181,6 +182,13 @@ def test_cross_layer_transcoder_that_is_not_whole(tmp_path: Path) -> None:
     refused(tmp_path, "no config.yaml with feature_input_hook")
     (tmp_path / "W_enc_1.safetensors").unlink()
     refused(tmp_path, "layer 1 is missing")
+
+
+def test_tensor_of_a_cross_layer_transcoder_that_is_not_known(tmp_path: Path) -> None:
+    circuit_tracer(tmp_path)
+    held = load_file(tmp_path / "W_enc_0.safetensors")
+    save_file({**held, "gain_0": torch.ones(F)}, tmp_path / "W_enc_0.safetensors")
+    refused(tmp_path, "'gain_0' that this format does not have", hook="blocks.0.hook_mlp_out")
 
 
 # scored on a model

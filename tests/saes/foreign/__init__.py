@@ -18,7 +18,7 @@ from tests.saes.foreign.scopes import gemma, gemma_2, llama_scope, moss
 from tests.saes.foreign.sparsify import signed_sparsify, sparsify
 
 __all__ = [
-    "CASES", "Case", "Forward", "POST", "auto_encoder", "auto_encoder_topk", "batch_topk", "dictionary",
+    "CASES", "Case", "Forward", "POST", "auto_encoder", "auto_encoder_topk", "batch_topk", "circuit", "dictionary",
     "gated_auto_encoder", "gemma", "gemma_2", "llama_scope", "matryoshka", "moss", "openai", "qwen", "sparsify",
 ]  # fmt: skip
 

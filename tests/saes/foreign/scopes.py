@@ -88,7 +88,7 @@ def llama_scope(norm_in: float, norm_out: float, ends: tuple[str, str], gate: fl
     return write
 
 
-def moss(act: str, norm: str, *, new: bool = True) -> Any:
+def moss(act: str, norm: str, *, new: bool = True, mean: float = 6.0, by_norm: bool = True) -> Any:
     """A folder of the library: codes are compared in the units of raw activations, as after its own folding."""
     hook = "blocks.1.hook_resid_post"
 
@@ -96,7 +96,6 @@ def moss(act: str, norm: str, *, new: bool = True) -> Any:
         folder = folder / "sae"
         folder.mkdir(parents=True)
         t = {"W_E": draw(D, F, seed=1), "b_E": draw(F, seed=3), "W_D": draw(F, D, seed=2), "b_D": draw(D, seed=4)}
-        mean = 6.0
         stored = dict(t) if new else {"encoder.weight": t["W_E"].T, "encoder.bias": t["b_E"],
                                       "decoder.weight": t["W_D"].T, "decoder.bias": t["b_D"]}  # fmt: skip
         log = draw(F, seed=8) - 0.5
@@ -106,10 +105,10 @@ def moss(act: str, norm: str, *, new: bool = True) -> Any:
             stored[f"dataset_average_activation_norm.{hook}"] = torch.tensor(mean)
         save_file({name: tensor.contiguous() for name, tensor in stored.items()}, folder / "sae_weights.safetensors")
         config = {"sae_type": "sae", "d_model": D, "expansion_factor": F / D, "act_fn": act, "norm_activation": norm,
-                  "sparsity_include_decoder_norm": True, "top_k": K, "hook_point_in": hook, "hook_point_out": hook,
+                  "sparsity_include_decoder_norm": by_norm, "top_k": K, "hook_point_in": hook, "hook_point_out": hook,
                   "use_decoder_bias": True, "use_glu_encoder": False}  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config))
-        norms = t["W_D"].norm(dim=1)
+        norms = t["W_D"].norm(dim=1) if by_norm else torch.ones(F)
 
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
             scale: Any = {"dataset-wise": math.sqrt(D) / mean, "inference": 1.0}.get(norm)
