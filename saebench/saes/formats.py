@@ -127,11 +127,17 @@ def _nothing(path: Path, nested: Sequence[Path], known: dict[str, Format]) -> Us
 def _described(weights: Path) -> str:
     """The tensors of a file in a sentence, and the description that would make a SAE of them."""
     from saebench.saes.headers import header
-    from saebench.saes.skeleton import skeleton
+    from saebench.saes.skeleton import of_layers, skeleton
 
     shapes = header(weights).shapes
     shown = ", ".join(f"{name} {list(shape)}" for name, shape in list(shapes.items())[:6])
     held = f"{weights.name} holds {shown}{' ...' if len(shapes) > 6 else ''}. "
+    if of_layers(shapes):
+        return (
+            f"{held}That looks like a crosscoder. If it reads several hooks of one model, name them in a saebench.yaml "
+            f"beside it, in the tensors' order, such as `{skeleton(shapes)}`. If it compares two models, it cannot be "
+            "scored: its codes need the activations of both, and one model is run here."
+        )
     return (
         f"{held}If that is a SAE, say how it is read in a saebench.yaml beside it (docs/formats.md), such as, with "
         f"values of your own, `{skeleton(shapes)}`."

@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import save_file
 
 from saebench.cli import main
+from saebench.errors import UserError
 from saebench.saes import load_sae
 from tests.saes import foreign
-from tests.saes.checkpoints import HOOK, D, F, config, weights, write
+from tests.saes.checkpoints import HOOK, D, F, config, draw, weights, write
 
 WEIGHTS = "sae_weights.safetensors"
 
@@ -168,3 +169,19 @@ def test_what_may_not_be_read(shut: str, tmp_path: Path, capsys: pytest.CaptureF
             os.seteuid(0)
         (folder / shut).chmod(0o755)
     assert "Permission denied" in error and str(folder) in error
+
+
+def test_weights_of_a_crosscoder_are_answered_with_its_description(tmp_path: Path) -> None:
+    """What the answer says to write beside them loads."""
+    layers = ("encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias")
+    for names in (("W_enc", "W_dec", "b_enc", "b_dec"), layers):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        tensors = (draw(2, D, F, seed=1), draw(2, F, D, seed=2), draw(F, seed=3), draw(2, D, seed=4))
+        save_file(dict(zip(names, tensors, strict=True)), folder / "model.safetensors")
+        with pytest.raises(
+            UserError, match="looks like a crosscoder.*compares two models, it cannot be scored"
+        ) as said:
+            load_sae(folder)
+        (folder / "saebench.yaml").write_text(str(said.value).split("`")[1])
+        assert load_sae(folder, hook="blocks.1.hook_resid_post").d_in == 2 * D
