@@ -39,7 +39,8 @@ def marks_goodfire(checkpoint: Checkpoint) -> bool:
 def marks_layers(checkpoint: Checkpoint) -> bool:
     """Whether there are two linear layers with biases, nothing else, and no configuration that says more."""
     alone = not any(name in checkpoint.configs for name in _OTHERS)
-    return alone and set(checkpoint.shapes) == set(LAYERS.values())
+    matrices = all(len(checkpoint.shapes.get(LAYERS[name], ())) == 2 for name in _MATRICES)
+    return alone and matrices and set(checkpoint.shapes) == set(LAYERS.values())
 
 
 def marks_qwen(checkpoint: Checkpoint) -> bool:
