@@ -18,7 +18,7 @@ ALLOWED = {
     "devices": {"errors"},
     "hub": set(),
     "models": {"errors", "devices", "data", "hub"},
-    "saes": {"errors", "devices", "data", "hub", "yamlfile"},
+    "saes": {"compiled", "errors", "devices", "data", "hub", "yamlfile"},
     "data": {"errors", "hub", "models", "saes", "suite"},
     "inputs": {"errors", "judges", "matching", "metric", "saes"},
     "compiled": set(),

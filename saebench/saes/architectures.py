@@ -13,6 +13,8 @@ from saebench.saes.codes import Codes
 
 FEW = 8
 """From this k on a CPU finds the k largest by a bar; below it `topk` is quicker."""
+BLOCK, ROWS = 2**21, 256
+"""Pre-activations that are made at a time on a CPU, and rows at least: of fewer the product itself is slower."""
 
 
 def _above_kth(pre: Tensor, k: int) -> Codes | None:
@@ -50,8 +52,20 @@ def _bar(values: Tensor, k: int) -> Tensor | None:
     return torch.from_numpy(np.partition(values.detach().numpy(), -k, axis=-1)[:, -k].copy())
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x @ weight if bias is None else torch.addmm(bias, x, weight)
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor | None = None) -> Tensor:
+    return torch.mm(x, weight, out=out) if bias is None else torch.addmm(bias, x, weight, out=out)
+
+
+def _above(x: Tensor, weight: Tensor, bias: Tensor | None, bar: float | Tensor = 0.0) -> Codes:
+    """The entries of x W + b above a bar; on a CPU some rows at a time, in room that stays in the cache."""
+    width = weight.shape[1]
+    rows = max(ROWS, BLOCK // width)
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
+    if x.device.type != "cpu" or learns or len(x) <= rows:
+        return Codes.above(_linear(x, weight, bias), bar)
+    room = x.new_empty(rows, width)
+    parts = (x[start : start + rows] for start in range(0, len(x), rows))
+    return Codes.cat([Codes.above(_linear(part, weight, bias, out=room[: len(part)]), bar) for part in parts])
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -60,8 +74,7 @@ class ReLU(Coder):
 
     def activate(self, x: Tensor) -> Codes:
         """Codes of prepared input `[n, d_in]`."""
-        pre = _linear(x, self.W_enc, self.b_enc)
-        return Codes.from_mask(pre > 0, pre)
+        return _above(x, self.W_enc, self.b_enc)
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -75,8 +88,7 @@ class JumpReLU(Coder):
 
     def activate(self, x: Tensor) -> Codes:
         """Codes of prepared input `[n, d_in]`; relu(p) [p > t] fires where p > max(t, 0)."""
-        pre = _linear(x, self.W_enc, self.b_enc)
-        return Codes.from_mask(pre > self.threshold.clamp_min(0), pre)
+        return _above(x, self.W_enc, self.b_enc, self.threshold.clamp_min(0))
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -151,8 +163,7 @@ class Gated(Coder):
 
     def activate(self, x: Tensor) -> Codes:
         """Codes of prepared input `[n, d_in]`."""
-        shared = x @ self.W_enc
-        open_gates = Codes.from_mask(shared > -self.b_gate, shared)
+        open_gates = _above(x, self.W_enc, None, -self.b_gate)
         at = open_gates.latents
         magnitudes = open_gates.values * self.r_mag.exp()[at] + self.b_mag[at]
         return open_gates.with_values(magnitudes.relu())

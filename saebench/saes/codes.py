@@ -12,6 +12,11 @@ from torch.nn import functional
 DENSE_SHARE = 0.25
 """Share of non-zero entries above which one dense product is quicker than the sparse one."""
 
+LARGE = 2**20
+"""Entries from which a compiled pass pays for being loaded."""
+RUN = 16
+"""Latents that a compiled pass looks at together."""
+
 
 class Codes:
     """Latent activations of n tokens in compressed rows; only entries that fire (`!= 0`) are kept.
@@ -56,6 +61,31 @@ class Codes:
         offsets = _row_starts(flat, n, width)
         latents = flat.remainder(width) if width else flat
         return cls(offsets, latents, values.reshape(-1).index_select(0, flat), width, ctx)
+
+    @classmethod
+    def above(cls, values: Tensor, bar: float | Tensor = 0.0) -> Codes:
+        """The entries of `values [n, F]` that are above a bar, a number or `[F]`; those must not be zero.
+
+        As `from_mask(values > bar, values)`; on a CPU a large batch takes one compiled pass, half the time.
+        """
+        plain = values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
+        if plain and values.numel() >= LARGE and values.shape[1] % RUN == 0:
+            return cls._above(values.contiguous(), bar)
+        return cls.from_mask(values > bar, values)
+
+    @classmethod
+    def _above(cls, values: Tensor, bar: float | Tensor) -> Codes:
+        from saebench.saes.above import above
+
+        n, width = values.shape
+        bars = torch.as_tensor(bar, dtype=torch.float32, device="cpu").expand(width).contiguous()
+        offsets = np.empty(n + 1, np.int64)
+        latents = np.empty(n * width + 1, np.int64)  # room for the densest case: memory is touched as it is filled
+        kept = np.empty(n * width + 1, np.float32)
+        count = above(values.numpy().reshape(n, -1, RUN), bars.numpy().reshape(-1, RUN), offsets, latents, kept)
+        # copies, for the room behind them to be given back
+        latents, kept = latents[:count].copy(), kept[:count].copy()
+        return cls(torch.from_numpy(offsets), torch.from_numpy(latents), torch.from_numpy(kept), width)
 
     @classmethod
     def from_topk(cls, values: Tensor, indices: Tensor, width: int, ctx: Mapping[str, Tensor] | None = None) -> Codes:

@@ -74,8 +74,8 @@ class CrossLayer(Coder):
         parts = []
         for layer in range(layers):
             pre = self._pre(x, layer)
-            bar = 0 if self.threshold is None else self.threshold[layer * each : (layer + 1) * each].clamp_min(0)
-            parts.append(Codes.from_mask(pre > bar, pre) if self.k is None else self._largest(pre))
+            bar = 0.0 if self.threshold is None else self.threshold[layer * each : (layer + 1) * each].clamp_min(0)
+            parts.append(Codes.above(pre, bar) if self.k is None else self._largest(pre))
         return side_by_side(parts)
 
     def _pre(self, x: Tensor, layer: int) -> Tensor:

@@ -53,7 +53,7 @@ class GLU(Coder):
         if self.k is not None:
             top = pre.topk(self.k, dim=-1, sorted=False)
             return Codes.from_topk(top.values.relu(), top.indices, self.d_sae)
-        return Codes.from_mask(pre > (0 if self.threshold is None else self.threshold.clamp_min(0)), pre)
+        return Codes.above(pre, 0.0 if self.threshold is None else self.threshold.clamp_min(0))
 
 
 def marks_scope(checkpoint: Checkpoint) -> bool:

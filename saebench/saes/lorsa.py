@@ -88,7 +88,7 @@ class Lorsa(Coder):
         if self.k is not None:
             top = pre.topk(self.k, dim=-1, sorted=False)
             return Codes.from_topk(top.values.relu(), top.indices, self.d_sae)
-        return Codes.from_mask(pre > (0 if self.threshold is None else self.threshold.clamp_min(0)), pre)
+        return Codes.above(pre, 0.0 if self.threshold is None else self.threshold.clamp_min(0))
 
     def _facing(self, x: Tensor, name: str) -> Tensor:
         """Queries or keys of rows of activations, turned by position, `[rows, heads, length, n]`."""

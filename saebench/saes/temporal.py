@@ -82,7 +82,7 @@ class Temporal(Coder):
             step = (direction * residual).sum(-1, keepdim=True) / length.square() * direction
             predicted, residual = predicted + step, residual - step
         pre = (residual @ self.W_enc).flatten(0, 1)
-        codes = Codes.from_mask(pre > 0, pre) if self.k is None else self._largest(pre, self.k)
+        codes = Codes.above(pre) if self.k is None else self._largest(pre, self.k)
         ctx["rest"] = predicted * ctx["scale"] if self.normalised else predicted
         codes.ctx.update({name: part.flatten(0, 1) for name, part in ctx.items()})
         return codes

@@ -125,3 +125,30 @@ def test_moving_to_another_dtype_moves_the_context(codes: Codes) -> None:
     assert moved.values.dtype is moved.ctx["scale"].dtype is torch.float64
     assert moved.latents.dtype is torch.long
     assert "9 tokens x 20 latents" in repr(moved)
+
+
+@pytest.mark.parametrize("bar", [0.0, "each"])
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
+def test_compiled_pass_keeps_what_the_mask_keeps(bar: float | str, share: float) -> None:
+    """Large enough for the compiled pass, with rows of few and of many entries, and NaN."""
+    values = torch.randn(1040, 1024, generator=torch.Generator().manual_seed(3))
+    values -= values.flatten()[:50_000].quantile(1 - share)
+    values[5] = -1
+    values[6] = 1
+    values[7, :40] = torch.nan
+    bars = torch.rand(1024, generator=torch.Generator().manual_seed(4)) if bar == "each" else 0.0
+    found, wanted = Codes.above(values, bars), Codes.from_mask(values > bars, values)
+    for name in ("offsets", "latents", "values"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+    assert found.width == wanted.width
+
+
+def test_encoding_some_rows_at_a_time_changes_nothing() -> None:
+    from saebench.saes.architectures import BLOCK, JumpReLU
+
+    n, width, d = 3 * BLOCK // 1024 + 7, 1024, 8
+    W = torch.randn(d, width, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(2))
+    coder = JumpReLU(W_enc=W, b_enc=W[0], W_dec=W.T.contiguous(), b_dec=W[:, 0], threshold=W[1].abs() + 3)
+    codes, pre = coder.encode(x), x @ W + W[0]
+    torch.testing.assert_close(codes.dense(), pre * (pre > coder.threshold), rtol=1e-5, atol=1e-5)
