@@ -49,11 +49,14 @@ def _device() -> Check:
 
 def _plugins() -> Iterator[Check]:
     from saebench import registry
+    from saebench.errors import PluginWarning
+    from saebench.saes.formats import formats
 
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", registry.PluginWarning)
-        count = len(registry.metrics())
+        warnings.simplefilter("always", PluginWarning)
+        count, kinds = len(registry.metrics()), len(formats())
     yield Check("metrics", count > 0, f"{count} found")
+    yield Check("formats", kinds > 0, f"{kinds} formats of SAEs")
     for warning in caught:
         yield Check("plug-in", False, str(warning.message))
 

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class PluginWarning(UserWarning):
+    """A plug-in that could not be loaded; the run goes on without it."""
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """A sentence that offers the option closest to `name`, or lists the options when none is close, the likest of many.
 

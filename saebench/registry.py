@@ -13,16 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from saebench.errors import UserError, unknown
+from saebench.errors import PluginWarning, UserError, unknown
 from saebench.metric import Metric
 
 GROUP = "saebench.metrics"
 
 _included: dict[str, Metric] = {}
-
-
-class PluginWarning(UserWarning):
-    """A plug-in that could not be loaded; the run goes on without it."""
 
 
 def metrics() -> dict[str, Metric]:

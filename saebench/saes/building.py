@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from saebench.errors import UserError
+from saebench.saes.stored import TensorFile
 
 
 def single(tensor: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def renamed(
     """
     check_names(tensors, [*names.values()], where, ignored=ignored)
     order = sorted(names, key=lambda ours: ours != "W_dec")  # what may be copied comes first, while there is room
-    return {ours: _taken(tensors[names[ours]], ours, where, turn=ours in transposed) for ours in order}
+    return {ours: _taken(tensors, names[ours], ours, where, turn=ours in transposed) for ours in order}
 
 
 def check_names(found: Collection[str], names: Collection[str], where: str, *, ignored: Collection[str] = ()) -> None:
@@ -65,13 +66,15 @@ def check_names(found: Collection[str], names: Collection[str], where: str, *, i
         )
 
 
-def _taken(tensor: Tensor, ours: str, where: str, *, turn: bool) -> Tensor:
+def _taken(tensors: Mapping[str, Tensor], own: str, ours: str, where: str, *, turn: bool) -> Tensor:
     """A tensor the way round that a coder has it; only rows of a decoder, which are gathered, must lie together."""
+    turned = tensors.turned(own) if turn and ours != "W_enc" and isinstance(tensors, TensorFile) else None
+    tensor = tensors[own] if turned is None else turned
     check_fractions(ours, tensor, where)
     if ours in ("W_enc", "W_dec") and tensor.ndim != 2:
         raise UserError(f"{where}: {ours!r} must be a matrix, found shape {list(tensor.shape)}.")
     tensor = single(tensor)
-    tensor = tensor.T if turn and tensor.ndim == 2 else tensor
+    tensor = tensor.T if turn and turned is None and tensor.ndim == 2 else tensor
     return tensor if ours == "W_enc" else tensor.contiguous()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from saebench.errors import UserError
+from saebench.errors import PluginWarning, UserError
 from saebench.saes.layered import Layered
 from saebench.saes.protocol import SparseCoder
 
@@ -37,11 +39,22 @@ class Format:
 
 def formats() -> dict[str, Format]:
     """Known formats by name: the built-in ones and those of installed packages."""
-    known = {kind.name: kind for kind in _built_in()}
+    built_in = {kind.name: kind for kind in _built_in()}
+    return {**built_in, **{name: kind for name, kind in _installed().items() if name not in built_in}}
+
+
+@functools.cache
+def _installed() -> dict[str, Format]:
+    """Formats of installed packages; looking for them takes as long as reading a small SAE, and is done once."""
+    found = {}
     for entry in importlib.metadata.entry_points(group=GROUP):
-        if entry.name not in known:
-            known[entry.name] = entry.load()
-    return known
+        try:
+            found[entry.name] = entry.load()
+        # A third party's import may fail in any way at all, and must not stop everyone else's run.
+        except Exception as error:  # noqa: BLE001
+            message = f"Format {entry.name!r} ({entry.value}) could not be loaded and is left out: {error!r}"
+            warnings.warn(message, PluginWarning, stacklevel=2)
+    return found
 
 
 def _built_in() -> list[Format]:

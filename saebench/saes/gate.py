@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -15,14 +16,19 @@ from saebench.saes.codes import Codes
 from saebench.saes.protocol import SparseCoder
 
 
-def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], where: str, sums: Mapping[str, Tensor] = MappingProxyType({})) -> None:
     """Refuse weights with NaN or infinity.
+
+    Args:
+        tensors: By name.
+        where: What to call the checkpoint in an error.
+        sums: What is known of some of them and is finite only where every entry is.
 
     Raises:
         UserError: Names the tensor and how many of its entries are bad.
     """
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
+        if not tensor.is_floating_point() or bool(sums.get(name, tensor).sum().isfinite()):
             continue
         bad = int((~tensor.isfinite()).sum())  # none where only the sum is too large
         if not bad:
@@ -68,13 +74,14 @@ def check_shapes(coder: Coder, where: str) -> None:
         raise UserError(f"{where}: {wrong}")
 
 
-def inspect_weights(coder: Coder) -> list[str]:
-    """Warnings about weights that load but cannot be right."""
+def inspect_weights(coder: Coder, sums: Mapping[str, Tensor] | None = None) -> list[str]:
+    """Warnings about weights that load but cannot be right; `sums` are those of its matrices, where they are known."""
+    sums = _sums(coder) if sums is None else sums
     found: list[str] = []
-    empty = int((coder.W_dec.norm(dim=1) == 0).sum())
+    empty = int((sums["W_dec"] == 0).sum())
     if empty:
         found.append(f"{empty} of {coder.d_sae} decoder rows are zero")
-    silent = int(_silent(coder).sum())
+    silent = int(_silent(coder, sums).sum())
     if silent == coder.d_sae:
         found.append("no latent can ever fire: the encoder is zero and its bias opens none")
     elif silent:
@@ -85,15 +92,22 @@ def inspect_weights(coder: Coder) -> list[str]:
     return found
 
 
-def _silent(coder: Coder) -> Tensor:
+def _sums(coder: Coder) -> dict[str, Tensor]:
+    """The norm of each decoder row and the sum of each encoder column, `[F]` both: one pass over each matrix."""
+    W_enc = coder.tensors().get("W_enc")
+    columns = {} if W_enc is None else {"W_enc": W_enc.new_ones(len(W_enc)) @ W_enc}
+    return {"W_dec": coder.W_dec.norm(dim=1), **columns}
+
+
+def _silent(coder: Coder, sums: Mapping[str, Tensor]) -> Tensor:
     """Latents whose pre-activation is a constant that does not pass, `[F]`."""
-    if coder.signed or "W_enc" not in coder.tensors():
+    if coder.signed or "W_enc" not in sums:
         return torch.zeros(coder.d_sae, dtype=torch.bool)
     bias = getattr(coder, "b_gate", coder.b_enc)
     bar = getattr(coder, "threshold", None)
     level = torch.zeros(coder.d_sae, device=coder.device) if bias is None else bias
     passes = level > (0 if bar is None else bar.clamp_min(0))
-    empty = coder.W_enc.new_ones(coder.d_in) @ coder.W_enc == 0
+    empty = sums["W_enc"] == 0
     at = (empty & ~passes).nonzero().view(-1)  # few columns add up to zero; of those, all must be zero
     empty[at] = coder.W_enc[:, at].abs().amax(0) == 0
     return empty & ~passes
@@ -105,9 +119,10 @@ def admit(coder: Coder, where: str) -> Coder:
     Raises:
         UserError: Weights with NaN or infinity, or sizes that contradict each other.
     """
-    check_finite(coder.tensors(), where)
     check_shapes(coder, where)
-    return coder.replace(warnings=[*coder.warnings, *inspect_weights(coder)])
+    sums = _sums(coder)
+    check_finite(coder.tensors(), where, sums)
+    return coder.replace(warnings=[*coder.warnings, *inspect_weights(coder, sums)])
 
 
 def check_fits(coder: SparseCoder, width_in: int, width_out: int) -> None:

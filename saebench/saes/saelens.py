@@ -135,8 +135,8 @@ def _prepare(weights: dict[str, Tensor], config: Mapping[str, Any], where: str, 
     if missing:
         raise UserError(f"{where}: {missing[0]!r} is missing among its tensors ({', '.join(sorted(weights))}).")
     out = dict(weights)
-    norms = out["W_dec"].norm(dim=-1).clamp_min(1e-8)
     if rescaled:  # top-k compares activations in units of the decoder norm; folding keeps that
+        norms = out["W_dec"].norm(dim=-1).clamp_min(1e-8)
         out["W_enc"] = out["W_enc"] * norms
         out["W_dec"] = out["W_dec"] / norms[:, None]
         if "b_enc" in out:
@@ -145,7 +145,7 @@ def _prepare(weights: dict[str, Tensor], config: Mapping[str, Any], where: str, 
         out["threshold"] = out.pop("log_threshold").exp()
     if "topk_threshold" in out:
         threshold = out.pop("topk_threshold").to(out["W_dec"].dtype)
-        out["threshold"] = threshold.expand(len(norms)).contiguous()
+        out["threshold"] = threshold.expand(len(out["W_dec"])).contiguous()
     factor = out.pop("scaling_factor", out.pop("finetuning_scaling_factor", None))
     if factor is not None and bool((factor != 1).any()):
         if not config.get("finetuning_scaling_factor"):

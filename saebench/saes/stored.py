@@ -6,10 +6,11 @@ import json
 import math
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ DTYPES = {
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 """Precisions by the names that safetensors has for them."""
+
+Found = TypeVar("Found")
 
 _NUMPY = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
 """Precisions by numpy's names; it has none for bfloat16 and float8."""
@@ -59,22 +62,52 @@ class Stored:
             OSError: The file cannot be read.
             ValueError: It ends before the tensor does.
         """
-        floats = self.dtype.is_floating_point
-        dtype = torch.float32 if floats and self.dtype.itemsize < 4 else self.dtype
         span = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-        values = _room(span if math.prod(self.shape) else 0, dtype)
-        block = _room(min(len(values), _BLOCK), self.dtype)
+        values = _room(span if math.prod(self.shape) else 0, self._held)
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            for start in range(0, len(values), _BLOCK):
-                part = values[start : start + _BLOCK]
-                into = part if dtype == self.dtype else block[: len(part)]
-                room = memoryview(into.view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType]
-                if file.readinto(room) < room.nbytes:
-                    raise ValueError("it ends in the middle of a tensor")
-                if into is not part:
-                    part.copy_(into)
+            self._fill(values, file)
         return values.as_strided(self.shape, self.stride)
+
+    def read_turned(self) -> Tensor | None:
+        """A matrix with rows and columns exchanged, each new row in one piece; None for anything but a matrix by rows.
+
+        Some rows are read at a time, so that the matrix never lies in memory twice.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It ends before the tensor does.
+        """
+        if len(self.shape) != 2 or not math.prod(self.shape) or self.stride != _row_major(self.shape):
+            return None
+        rows, columns = self.shape
+        step = max(1, _BLOCK // columns)
+        out = _room(rows * columns, self._held).view(columns, rows)
+        block = torch.empty(step, columns, dtype=self._held)
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            for start in range(0, rows, step):
+                part = block[: rows - start]
+                self._fill(part.view(-1), file)
+                out[:, start : start + step].copy_(part.T)
+        return out
+
+    @property
+    def _held(self) -> torch.dtype:
+        half = self.dtype.is_floating_point and self.dtype.itemsize < 4
+        return torch.float32 if half else self.dtype
+
+    def _fill(self, values: Tensor, file: BufferedReader) -> None:
+        """Read the next numbers of a file, `[n]`, in the precision that they are held in."""
+        block = _room(min(len(values), _BLOCK), self.dtype)
+        for start in range(0, len(values), _BLOCK):
+            part = values[start : start + _BLOCK]
+            into = part if values.dtype == self.dtype else block[: len(part)]
+            room = memoryview(into.view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType]
+            if file.readinto(room) < room.nbytes:
+                raise ValueError("it ends in the middle of a tensor")
+            if into is not part:
+                part.copy_(into)
 
 
 class TensorFile(Mapping[str, Tensor]):
@@ -84,9 +117,16 @@ class TensorFile(Mapping[str, Tensor]):
         self.stored = stored
 
     def __getitem__(self, name: str) -> Tensor:
+        return self._read(name, Stored.read)
+
+    def turned(self, name: str) -> Tensor | None:
+        """The transpose of a matrix, each row of it in one piece; None where it must be read as it lies."""
+        return self._read(name, Stored.read_turned)
+
+    def _read(self, name: str, how: Callable[[Stored], Found]) -> Found:
         one = self.stored[name]
         try:
-            return one.read()
+            return how(one)
         except (OSError, ValueError) as error:
             raise UserError(f"Cannot read {name!r} in {one.path}: {error}. Download or save it again.") from error
 

@@ -130,14 +130,34 @@ def test_hub_reference_parts() -> None:
 
 
 def test_format_of_another_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saebench.saes import formats, saelens
+    from saebench.saes import saelens
 
     other = Format("other", "x.other", lambda p: (p / "x.other").exists(), lambda p: saelens.load(p / "inner"))
     entry = type("Entry", (), {"name": "other", "load": staticmethod(lambda: other)})()
-    monkeypatch.setattr(formats.importlib.metadata, "entry_points", lambda group: [entry])
+    _install(monkeypatch, entry)
     write(tmp_path / "inner")
     (tmp_path / "x.other").touch()
     assert load_sae(tmp_path).d_sae == F
+
+
+def test_a_broken_format_of_another_package_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from saebench.errors import PluginWarning
+
+    def fail() -> Format:
+        raise ImportError("no module named 'theirs'")
+
+    _install(monkeypatch, type("Entry", (), {"name": "theirs", "value": "theirs:FORMAT", "load": staticmethod(fail)})())
+    write(tmp_path)
+    with pytest.warns(PluginWarning, match="'theirs'.*left out.*no module named"):
+        assert load_sae(tmp_path).d_sae == F
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, entry: object) -> None:
+    """Make an entry point the only one that is installed, looked for anew."""
+    from saebench.saes import formats
+
+    monkeypatch.setattr(formats.importlib.metadata, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(formats, "_installed", formats._installed.__wrapped__)
 
 
 def test_one_file_of_a_hub_repository_comes_with_the_configurations_beside_and_above_it() -> None:

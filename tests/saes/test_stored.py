@@ -87,3 +87,33 @@ def test_file_that_shrank_after_its_header_was_read(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(UserError, match="Cannot read 'a' in .*x.safetensors: it ends in the middle of a tensor"):
         read["a"]
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("shape", [(5, 7), (1, 3), (3000, 400)], ids=str)
+def test_a_matrix_is_turned_as_it_is_read(dtype: torch.dtype, shape: tuple[int, int], tmp_path: Path) -> None:
+    matrix = drawn(dtype, *shape)
+    save_file({"before": drawn(torch.float32, 3), "m": matrix}, tmp_path / "w.safetensors")
+    read = read_tensors(tmp_path / "w.safetensors")
+    assert isinstance(read, TensorFile)
+    turned = read.turned("m")
+    assert turned is not None and turned.is_contiguous()
+    torch.testing.assert_close(turned, expected(matrix).T, rtol=0, atol=0)
+    assert read.turned("before") is None
+
+
+def test_a_matrix_by_columns_is_not_turned(tmp_path: Path) -> None:
+    torch.save({"m": drawn(torch.float32, 5, 7).T}, tmp_path / "w.pt")
+    read = read_tensors(tmp_path / "w.pt")
+    assert isinstance(read, TensorFile) and read.turned("m") is None and read["m"].shape == (7, 5)
+
+
+def test_a_matrix_that_is_cut_short_is_an_error_while_it_is_turned(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"m": drawn(torch.float32, 50, 70)}, path)
+    read = read_tensors(path)
+    assert isinstance(read, TensorFile)
+    with path.open("rb+") as file:
+        file.truncate(path.stat().st_size - 1)
+    with pytest.raises(UserError, match="Cannot read 'm' in .*ends in the middle"):
+        read.turned("m")
