@@ -61,10 +61,13 @@ def _built_in() -> list[Format]:
     from saebench.saes import (
         cross_layer,
         dictionary_learning,
+        end_to_end,
         gemma_scope,
         itda,
         linear_layers,
         llama_scope,
+        mlsae,
+        nanda,
         openai_sae,
         plain,
         saelens,
@@ -75,7 +78,7 @@ def _built_in() -> list[Format]:
     return [
         saelens.FORMAT, dictionary_learning.FORMAT, sparsify.FORMAT, gemma_scope.FIRST, gemma_scope.SECOND,
         llama_scope.SCOPE, llama_scope.LIBRARY, openai_sae.FORMAT, itda.FORMAT, *linear_layers.FORMATS,
-        *cross_layer.FORMATS, temporal.FORMAT, plain.FORMAT,
+        *cross_layer.FORMATS, temporal.FORMAT, mlsae.FORMAT, nanda.FORMAT, end_to_end.FORMAT, plain.FORMAT,
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from saebench.saes.building import renamed, scalar
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.cross_layer import block_hook, settings
+from saebench.saes.end_to_end import positions
 from saebench.saes.files import PICKLED
 from saebench.saes.gate import admit
 from saebench.saes.saelens_config import whole
@@ -40,7 +41,7 @@ def marks_layers(checkpoint: Checkpoint) -> bool:
     """Whether there are two linear layers with biases, nothing else, and no configuration that says more."""
     alone = not any(name in checkpoint.configs for name in _OTHERS)
     matrices = all(len(checkpoint.shapes.get(LAYERS[name], ())) == 2 for name in _MATRICES)
-    return alone and matrices and set(checkpoint.shapes) == set(LAYERS.values())
+    return alone and matrices and set(checkpoint.shapes) == set(LAYERS.values()) and not positions(checkpoint)
 
 
 def marks_qwen(checkpoint: Checkpoint) -> bool:

@@ -65,9 +65,8 @@ def marks_library(checkpoint: Checkpoint) -> bool:
     """Whether the tensors have the library's names, or config.json names a `sae_type` or a `norm_activation`."""
     config = checkpoint.configs.get("config.json", {})
     named = checkpoint.has("W_E", "W_D") or any(name in checkpoint.shapes for name in told.LOG)
-    return "hyperparams.json" not in checkpoint.configs and (
-        named or "sae_type" in config or "norm_activation" in config
-    )
+    said = ("sae_type" in config and "act_size" not in config) or "norm_activation" in config
+    return "hyperparams.json" not in checkpoint.configs and (named or said)
 
 
 def build_scope(checkpoint: Checkpoint) -> Coder:

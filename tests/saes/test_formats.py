@@ -57,8 +57,10 @@ def test_each_detector_takes_its_own_and_no_other(case: Case, tmp_path: Path) ->
     assert [kind.name for kind in formats().values() if kind.detect(path)] == [case.format]
 
 
-NAMELESS = [case for case in CASES if case.format not in ("language_model_saes", "qwen_scope", "circuit_tracer")]
-"""`sae_weights` is SAELens' name too, and the names of Qwen Scope's and circuit-tracer's files are layers."""
+NAMED = ("language_model_saes", "qwen_scope", "circuit_tracer", "nanda", "e2e_sae")
+NAMELESS = [case for case in CASES if case.format not in NAMED]
+"""`sae_weights` is SAELens' name too, the names of Qwen Scope's and circuit-tracer's files are layers, and those of
+training scripts have their configuration's name."""
 
 
 @pytest.mark.parametrize("case", NAMELESS, ids=[case.name for case in NAMELESS])

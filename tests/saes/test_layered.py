@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import saebench as sb
+from saebench.errors import UserError
 from saebench.saes import load_sae, resolve
 from tests.saes.checkpoints import D, F, activations, draw
 from tests.saes.test_bad_input import refused
@@ -43,6 +45,48 @@ def test_multi_layer_sae_is_one_dictionary_at_every_hook(tmp_path: Path) -> None
     elsewhere = load_sae(folder, hook="blocks.7.hook_resid_pre", name="mine")
     assert (elsewhere.hook_in, elsewhere.name) == ("blocks.7.hook_resid_pre", "mine")
     assert load_sae(folder, hook=HOOKS[2]).fingerprint == coders[2].fingerprint != coders[1].fingerprint
+
+
+@pytest.mark.parametrize("lens", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_multi_layer_sae_as_its_authors_save_it(lens: bool, inside: bool, tmp_path: Path) -> None:
+    """Standardised, through the layer's lens where there is one, encoded; decoded, through the lens, scaled back."""
+    folder = tmp_path / "mlsae-pythia-70m-deduped-x4-k5"
+    folder.mkdir()
+    held = {"encoder.weight": W.T.contiguous(), "decoder.weight": ROWS.T.contiguous(), "pre_encoder_bias": C}
+    maps = {f"{side}_lens.{at}.weight": torch.eye(D) + draw(D, D, seed=60 + 10 * (side == "decoder") + at)
+            for side in ("encoder", "decoder") for at in range(2)} if lens else {}  # fmt: skip
+    before = "autoencoder." if inside else ""
+    other = {"transformer.model.embed_in.weight": torch.ones(3, 3)} if inside else {"last_nonzero": torch.ones(F)}
+    save_file({before + name: one for name, one in (held | maps).items()} | other, folder / "model.safetensors")
+    told = {"layers": [0, 2], "n_inputs": D, "n_latents": F, "k": 5, "dead_steps_threshold": 76, "auxk": 256,
+            "standardize": True, "lens": lens}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(told))
+    coders, x = resolve([folder]), activations(20)
+    assert [coder.hook_in for coder in coders] == [HOOKS[0], HOOKS[2]] == [coder.hook_out for coder in coders]
+    assert (
+        coders[0].metadata["format"] == "mlsae" and coders[0].metadata["model_name"] == "EleutherAI/pythia-70m-deduped"
+    )
+    mean, deviation = x.mean(1, keepdim=True), x.std(1, keepdim=True)
+    for at, coder in enumerate(coders):
+        into, out = (maps.get(f"{side}_lens.{at}.weight", torch.eye(D)) for side in ("encoder", "decoder"))
+        z = (x - mean) / (deviation + 1e-5) @ into.T
+        f = torch.stack([largest(((token - C) @ W).clamp_min(0), 5) for token in z])
+        torch.testing.assert_close(coder.encode(x).dense(), f, rtol=1e-4, atol=1e-5)
+        y = ((f @ ROWS + C) @ out.T) * deviation + mean
+        torch.testing.assert_close(coder.reconstruct(x), y, rtol=1e-4, atol=1e-4)
+
+
+def test_multi_layer_sae_without_its_layers_or_a_lens_is_refused(tmp_path: Path) -> None:
+    held = {"encoder.weight": W.T.contiguous(), "decoder.weight": ROWS.T.contiguous(), "pre_encoder_bias": C}
+    save_file(held, tmp_path / "model.safetensors")
+    refused(tmp_path, "no config.json beside it lists its `layers`")
+    (tmp_path / "config.json").write_text(json.dumps({"layers": [0, 1], "k": 5, "n_latents": 8 * F}))
+    refused(tmp_path, f"n_latents is {8 * F}, but its tensors have {F}")
+    (tmp_path / "config.json").write_text(json.dumps({"layers": [0, 1], "k": 5, "lens": True}))
+    save_file(held | {"encoder_lens.0.weight": torch.eye(D)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"'decoder_lens.0.weight' must be \[16, 16\], found none"):
+        load_sae(tmp_path, hook=HOOKS[0])
 
 
 def top(p: Tensor) -> Tensor:

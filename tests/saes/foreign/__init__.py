@@ -15,14 +15,17 @@ from tests.saes.foreign.dictionary_learning import (
 )
 from tests.saes.foreign.files import circuit, layers, openai, qwen
 from tests.saes.foreign.scopes import gemma, gemma_2, llama_scope, moss
+from tests.saes.foreign.scripts import end_to_end, nanda
 from tests.saes.foreign.sparsify import signed_sparsify, sparsify
 
 __all__ = [
     "CASES", "Case", "Forward", "POST", "auto_encoder", "auto_encoder_topk", "batch_topk", "circuit", "dictionary",
-    "gated_auto_encoder", "gemma", "gemma_2", "llama_scope", "matryoshka", "moss", "openai", "qwen", "sparsify",
+    "end_to_end", "gated_auto_encoder", "gemma", "gemma_2", "llama_scope", "matryoshka", "moss", "nanda", "openai",
+    "qwen", "sparsify",
 ]  # fmt: skip
 
 POST = ("blocks.1.hook_resid_post", "blocks.1.hook_resid_post")
+PRE = ("blocks.1.hook_resid_pre", "blocks.1.hook_resid_pre")
 MLP = ("blocks.1.hook_mlp_out", "blocks.1.hook_mlp_out")
 Z = ("blocks.1.attn.hook_z", "blocks.1.attn.hook_z")
 ACROSS = ("blocks.1.mlp.hook_in", "blocks.1.hook_mlp_out")
@@ -64,4 +67,12 @@ CASES = [
     Case("deepseek_r1", "linear_layers", layers("encoder", "decoder", "DeepSeek-R1-Distill-Llama-8B-SAE-l1.pt"), POST),
     Case("circuit_tracer", "circuit_tracer", circuit, ACROSS),
     Case("qwen_scope", "qwen_scope", qwen, POST),
+    Case("nanda", "nanda", nanda(), Z),
+    Case("nanda-vanilla", "nanda", nanda("vanilla", unit_norm=True), PRE),
+    Case("nanda-topk", "nanda", nanda("topk", unit_norm=True), PRE),
+    Case("nanda-batchtopk", "nanda", nanda("batch-topk"), PRE),
+    Case("nanda-matryoshka", "nanda", nanda("global-matryoshka-topk", unit_norm=True), PRE),
+    Case("nanda-jumprelu", "nanda", nanda("jumprelu", unit_norm=True), PRE),
+    Case("e2e", "e2e_sae", end_to_end(published=True), PRE),
+    Case("e2e-training", "e2e_sae", end_to_end(published=False), PRE),
 ]
