@@ -18,7 +18,7 @@ _OTHER_MIXERS = ("mamba", "mixer", "conv", "temporal_block")
 _OTHER_SENSES = re.compile("vision|visual|image|img|audio|speech")
 _MLP = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "moe", "shared_mlp", "mlp_block")
 _HEADS_TO_RESIDUAL = ("o_proj", "c_proj", "out_proj", "dense", "wo", "o")
-_NEURONS_TO_RESIDUAL = ("down_proj", "dense_4h_to_h", "c_proj", "fc_out", "fc2")
+_NEURONS_TO_RESIDUAL = ("down_proj", "dense_4h_to_h", "c_proj", "fc_out", "fc2", "w2", "wo", "Wo", "lin2")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Block:
         z: Input of the projection from heads to the residual.
         mlp: The MLP module.
         mlp_in: Input of the MLP, after its norm.
+        neurons: Input of the MLP's last layer, where it has one.
         mlp_out: What the MLP adds to the residual, after its post-norm if there is one.
         mid: Input of the MLP's norm; the residual between attention and MLP in a sequential block.
         norm: The MLP's norm.
@@ -53,6 +54,7 @@ class Block:
     z: Point | None = None
     mlp: str | None = None
     mlp_in: Point | None = None
+    neurons: Point | None = None
     mlp_out: Point | None = None
     mid: Point | None = None
     norm: str | None = None
@@ -174,10 +176,14 @@ def _block(layer: nn.Module, path: str) -> Block:
             "mlp_out": Point(f"{base}.{mlp}", "out"),
         }
         module = inside.get_submodule(mlp)
-        if _adds_residual(module) and (projection := _descendant(module, _NEURONS_TO_RESIDUAL)):
+        projection = _descendant(module, _NEURONS_TO_RESIDUAL)
+        if projection and "." not in projection.removeprefix("_original_component."):  # an expert's lies deeper
+            parts["neurons"] = Point(f"{base}.{mlp}.{projection}", "in")
+        if projection and _adds_residual(module):
             parts["mlp_out"] = Point(f"{base}.{mlp}.{projection}", "out")
     elif {"fc1", "fc2"} <= has:  # OPT keeps its MLP in the block itself
         parts |= {"mlp_in": Point(f"{base}.fc1", "in"), "mlp_out": Point(f"{base}.fc2", "out")}
+        parts["neurons"] = Point(f"{base}.fc2", "in")
     build = tuple((name, tuple(weight.shape)) for name, weight in inside.named_parameters())
     return Block(path, (type(inside).__name__, build), **parts)
 

@@ -30,7 +30,8 @@ class Trace:
 
     def watch(self, op: Surgery, inside: bool) -> None:
         """Note what passes through the block, and through its parts if these are wanted, while the model runs."""
-        ends = {p.path for p in (self.block.mixed, self.block.mlp_in, self.block.mlp_out) if p is not None}
+        named = (self.block.mixed, self.block.mlp_in, self.block.neurons, self.block.mlp_out)
+        ends = {p.path for p in named if p is not None}
         parts = [*ends, *self._children(op.model)] if inside else []
         for path in dict.fromkeys([self.block.path, *parts]):
             op.observe(path, lambda args, kwargs, output, path=path: self._note(path, args, kwargs, output))
@@ -102,6 +103,7 @@ class Trace:
             "mixed": UNKNOWN if block.mixed is None else never if mixed is None else None,
             "mlp_out": UNKNOWN if block.mlp_out is None else never if mlp is None else None,
         }
+        found["neurons"] = self._no_neurons()
         if pre is None or post is None:
             return dict.fromkeys(found, never)
         plain = "its blocks do not simply add {} to the residual"
@@ -110,12 +112,19 @@ class Trace:
             fine = bool(known) and _adds(pre, known, post)
             one = "only one of its branches is known by name, and its blocks do more than add it"
             reason = None if fine else plain.format("attention and MLP") if len(known) == 2 else one
-            return {k: v or reason for k, v in found.items()}
+            return {k: v if k == "neurons" else v or reason for k, v in found.items()}
         if mixed is not None and not _adds(pre, [mixed], mid):
             found["mixed"] = plain.format("attention")
         if mlp is not None and not _adds(mid, [mlp], post):
             found["mlp_out"] = plain.format("the MLP")
         return found
+
+    def _no_neurons(self) -> str | None:
+        """Why the MLP's output is not that of one last layer, or None if it is."""
+        last = self.block.neurons and self.at(Point(self.block.neurons.path, "out"))
+        if last is None:
+            return "its MLP has no one last layer that is known by name" if self.block.mlp_in else UNKNOWN
+        return None if _same(last, self.at(self.block.mlp_out)) else "its MLP does more after its last layer of neurons"
 
 
 def stream_broken(blocks: list[Trace], shape: list[int]) -> str | None:

@@ -19,7 +19,7 @@ from saebench.models.run import Run, wants_grad
 from saebench.models.sites import Site
 from saebench.models.surgery import Point, operate
 
-_OF_MLP = (at.NORMALIZED, at.MLP_IN, at.MLP_OUT)
+_OF_MLP = (at.NORMALIZED, at.MLP_IN, at.NEURONS, at.MLP_OUT)
 
 
 class HFSubject(HFSites):

@@ -80,6 +80,7 @@ class HFSites(HFPasses):
             at.MLP_OUT: block.mlp_out,
             at.NORMALIZED: block.mlp_in if block.norm else None,
             at.MLP_IN: block.mlp_in,
+            at.NEURONS: block.neurons,
             at.Z: block.z,
         }[kind]
 
@@ -95,14 +96,15 @@ class HFSites(HFPasses):
             return f"no layer norm or RMS norm with a weight stands before its {what}"
         if kind == at.RESID_MID and point is None:
             return PARALLEL if block.mlp_in is not None else UNKNOWN
+        part = {at.ATTN_OUT: "mixed", at.MLP_OUT: "mlp_out", at.NEURONS: "neurons"}.get(kind)
+        if part == "neurons" or (part and point is not None):
+            return self._reasons[block.kind][part]
         if point is None:
             return UNKNOWN
-        if kind in (at.ATTN_OUT, at.MLP_OUT):
-            return self._reasons[block.kind]["mixed" if kind == at.ATTN_OUT else "mlp_out"]
         return self._no_middle(block) if kind == at.RESID_MID else None
 
     def _width(self, kind: str, layer: int) -> int:
-        if kind != at.Z:
+        if kind not in (at.Z, at.NEURONS):
             return self.d_model
         point = self._point(kind, layer)
         assert point is not None

@@ -17,11 +17,13 @@ ATTN_OUT = "hook_attn_out"
 RESID_MID = "hook_resid_mid"
 NORMALIZED = "ln2.hook_normalized"
 MLP_IN = "mlp.hook_in"
+NEURONS = "mlp.hook_post"
 MLP_OUT = "hook_mlp_out"
 RESID_POST = "hook_resid_post"
 
 KINDS = (
-    RESID_PRE, ATTN_NORMALIZED, ATTN_IN, Z, ATTN_OUT, RESID_MID, NORMALIZED, MLP_IN, MLP_OUT, RESID_POST,
+    RESID_PRE, ATTN_NORMALIZED, ATTN_IN, Z, ATTN_OUT, RESID_MID, NORMALIZED, MLP_IN, NEURONS, MLP_OUT,
+    RESID_POST,
 )  # fmt: skip
 """Hooks of one block, in the order in which they fire in a sequential block."""
 

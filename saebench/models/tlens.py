@@ -69,7 +69,8 @@ class HookedSubject(Subject):
 
     def _width(self, kind: str, layer: int) -> int:
         cfg = self._config()
-        return int(cfg.n_heads * cfg.d_head) if kind == at.Z else self.d_model
+        wide = {at.Z: cfg.n_heads * cfg.d_head, at.NEURONS: cfg.d_mlp}
+        return int(wide.get(kind) or self.d_model)
 
     def _forward(self, tokens: Tensor, sites: Sequence[Site], final: bool) -> Run:
         points = {site.hook: self._point(site.kind, site.layer) for site in sites}

@@ -24,6 +24,10 @@ _PARTS = {
     "attn.c_proj": ("attn.hook_z", None),
     "self_attn.o_proj": ("attn.hook_z", None),
     "attention.dense": ("attn.hook_z", None),
+    "mlp.down_proj": ("mlp.hook_post", None),
+    "mlp.c_proj": ("mlp.hook_post", None),
+    "mlp.dense_4h_to_h": ("mlp.hook_post", None),
+    "mlp.fc2": ("mlp.hook_post", None),
     "pre_feedforward_layernorm": ("hook_resid_mid", "mlp.hook_in"),
     "post_feedforward_layernorm": (None, "hook_mlp_out"),
 }

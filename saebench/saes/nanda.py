@@ -66,6 +66,12 @@ def build(checkpoint: Checkpoint) -> Coder:
     if "threshold" in weights:
         weights["threshold"] = _threshold(weights["threshold"], latents, told, where, log=name == "jumprelu")
     hook = str(told.get("hook_point") or told.get("act_name") or "")
+    if not hook and "d_mlp" in told:
+        hook = "blocks.0.mlp.hook_post"
+        warnings = [
+            *warnings,
+            "the configuration names no hook: taken as the neurons of the first MLP, as the script has",
+        ]
     if kind is TopK:
         weights["k"] = whole(told.get("top_k"), where)
     coder = kind(

@@ -34,15 +34,18 @@ class Family(NamedTuple):
     attn_post: str | None = None
     norm: str = "post_attention_layernorm"
     mlp: str = "mlp"
+    neurons: str = "mlp.down_proj"
     mlp_post: str | None = None
     parallel: bool = False
 
 
 _GPT2_PATHS: dict[str, Any] = {
     "layers": "transformer.h", "embed": "transformer.wte", "attn": "attn", "projection": "attn.c_proj", "norm": "ln_2",
+    "neurons": "mlp.c_proj",
 }  # fmt: skip
 _NEOX_PATHS: dict[str, Any] = {
     "layers": "gpt_neox.layers", "embed": "gpt_neox.embed_in", "attn": "attention", "projection": "attention.dense",
+    "neurons": "mlp.dense_4h_to_h",
 }  # fmt: skip
 _GEMMA_PATHS: dict[str, Any] = {
     "attn_post": "post_attention_layernorm", "norm": "pre_feedforward_layernorm",

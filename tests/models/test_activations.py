@@ -54,10 +54,12 @@ def test_branches_equal_the_modules_applied_by_hand(case: Case) -> None:
             mid = pre if family.parallel else pre + attn_out
             by_norm = part(case, layer, family.norm)(mid)
             by_mlp = part(case, layer, family.mlp_post)(part(case, layer, family.mlp)(mlp_in))
+            by_neurons = part(case, layer, family.mlp_post)(part(case, layer, family.neurons)(at["mlp.hook_post"]))
         close = {"rtol": 0.0, "atol": 1e-5}
         torch.testing.assert_close(attn_out, by_z, **close)
         torch.testing.assert_close(mlp_in, by_norm, **close)
         torch.testing.assert_close(at["hook_mlp_out"], by_mlp, **close)
+        torch.testing.assert_close(at["hook_mlp_out"], by_neurons, **close)
         torch.testing.assert_close(at["hook_resid_post"], pre + attn_out + by_mlp, rtol=0.0, atol=2e-5)
         if not family.parallel:
             torch.testing.assert_close(at["hook_resid_mid"], mid, **close)
@@ -86,13 +88,15 @@ def _check_attention_input(case: Case, layer: int) -> None:
     torch.testing.assert_close(acts[f"blocks.{layer}.ln1.hook_normalized"], unit, rtol=2e-3, atol=1e-5)
 
 
-def test_hand_written_hook_sees_the_same_heads(case: Case) -> None:
+@pytest.mark.parametrize("kind", ["attn.hook_z", "mlp.hook_post"])
+def test_hand_written_hook_sees_the_same_heads_and_neurons(case: Case, kind: str) -> None:
     seen: list[Tensor] = []
-    handle = part(case, 1, case.family.projection).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    into = {"attn.hook_z": case.family.projection, "mlp.hook_post": case.family.neurons}[kind]
+    handle = part(case, 1, into).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
         case.model(case.tokens, use_cache=False)
     handle.remove()
-    assert torch.equal(case.run.acts["blocks.1.attn.hook_z"], seen[0])
+    assert torch.equal(case.run.acts[f"blocks.1.{kind}"], seen[0])
 
 
 def test_logits_equal_the_models_own(case: Case) -> None:

@@ -20,24 +20,25 @@ from tests.models.tiny import tiny
 
 ATTENTION = {"attn.hook_z", "hook_attn_out"}
 INTO = {"attn.hook_in", "ln1.hook_normalized"}
+NEURONS = "mlp.hook_post"
 BRANCHES = {"hook_attn_out", "hook_resid_mid", "hook_mlp_out"}
 LACKS: dict[str, set[str]] = {
-    "afmoe": set(),  # norms before and after both branches, mixture of experts
+    "afmoe": {NEURONS},  # norms before and after both branches, mixture of experts in all layers but the first
     "apertus": set(),  # norms under names of its own
     "bamba": {*ATTENTION, *INTO},  # Mamba in some layers, attention in others
     "bart": {"hook_mlp_out", "ln1.hook_normalized"},  # the norm comes after the sum
     "codegen": {"hook_resid_mid"},  # parallel, one norm for both branches
-    "dbrx": set(),  # attention inside a module with its norms
+    "dbrx": {NEURONS},  # experts; attention inside a module with its norms
     "falcon_h1": {"hook_attn_out", "hook_resid_mid"},  # attention and Mamba side by side
     "gpt_bigcode": set(),  # one key and value for all heads
     "gpt_neox_japanese": {"hook_attn_out"},  # the last layer adds a bias outside its attention
-    "gpt_oss": set(),  # attention with sinks
+    "gpt_oss": {NEURONS},  # experts; attention with sinks
     "hyperclovax": set(),  # branches times a constant
     "mamba": {*KINDS} - {"hook_resid_pre", "hook_resid_post"},
     "mllama": {*KINDS},  # one layer runs on images alone
     "moshi": set(),  # projections wrapped in modules
     "openai-gpt": {"hook_mlp_out", "ln1.hook_normalized"},  # blocks that return lists
-    "rwkv": {*ATTENTION, "hook_resid_mid", "ln2.hook_normalized"},
+    "rwkv": {*ATTENTION, "hook_resid_mid", "ln2.hook_normalized", NEURONS},
 }
 REFUSED = {
     "deepseek_v4": r"pass on \[1, 8, 4, 32\], where one residual stream \[1, 8, 32\] is expected",

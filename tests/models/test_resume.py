@@ -49,7 +49,9 @@ def out(value: Tensor) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
-@pytest.mark.parametrize("kind", ["hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_z"])
+@pytest.mark.parametrize(
+    "kind", ["hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_z", "mlp.hook_post"]
+)
 def test_edited_value_equals_a_hand_written_hook(case: Case, layer: int, kind: str) -> None:
     family, hook = case.family, f"blocks.{layer}.{kind}"
     value = edited(case.run.acts[hook])
@@ -59,9 +61,10 @@ def test_edited_value_equals_a_hand_written_hook(case: Case, layer: int, kind: s
         "hook_attn_out": f".{family.attn_post or family.attn}",
         "hook_mlp_out": f".{family.mlp_post or family.mlp}",
         "attn.hook_z": f".{family.projection}",
+        "mlp.hook_post": f".{family.neurons}",
     }[kind]
     path = f"{family.layers}.{layer}{place}"
-    if kind in ("hook_resid_pre", "attn.hook_z"):
+    if kind in ("hook_resid_pre", "attn.hook_z", "mlp.hook_post"):
         expected = by_hand(case, {path: lambda _, args: (value, *args[1:])}, before=True)
     else:
         expected = by_hand(case, {path: out(value)})

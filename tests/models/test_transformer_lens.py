@@ -62,7 +62,7 @@ def test_gpt2_activations_and_interventions_equal_hooked_transformer(hooked_gpt2
         logits, cache = hooked_gpt2.run_with_cache(case.tokens)
     torch.testing.assert_close(case.plain.logits, logits, rtol=0.0, atol=1e-5)
     own = [hook for hook in case.subject.sites() if hook in cache]
-    assert len(own) == 1 + 4 * 8  # all but mlp.hook_in and attn.hook_in, which HookedTransformer lacks
+    assert len(own) == 1 + 4 * 9  # all but mlp.hook_in and attn.hook_in, which HookedTransformer lacks
     for hook in own:
         torch.testing.assert_close(case.run.acts[hook], cache[hook].flatten(2), rtol=0.0, atol=1e-5, msg=hook)
         value = edited(case.run.acts[hook])

@@ -87,3 +87,12 @@ def test_a_yaml_that_names_several_places_does_not_say_which_sae_this_is(tmp_pat
     told = {"saes": {"sae_positions": ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"]}}
     file.with_suffix(".yaml").write_text(json.dumps(told))
     refused(file, "names 2 places .*but it holds one SAE")
+
+
+def test_the_first_script_read_the_neurons_of_one_layer(tmp_path: Path) -> None:
+    file, forward = foreign.nanda()(tmp_path)
+    own = file.with_name(f"{file.stem}_cfg.json")
+    own.write_text(json.dumps({"seed": 49, "d_mlp": D, "dict_mult": F // D, "enc_dtype": "fp32"}))
+    coder = load_sae(file)
+    assert coder.hook_in == "blocks.0.mlp.hook_post" and any("names no hook" in said for said in coder.warnings)
+    torch.testing.assert_close(coder.reconstruct(activations()), forward(activations())[1])
