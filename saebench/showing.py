@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from torch import Tensor
 
@@ -51,10 +51,11 @@ def _tried(sae: SparseCoder, ref: str, text: str) -> tuple[dict[str, str], list[
     model = load_model(ref)
     check_fits(sae, model.site(sae.hook_in).width, model.site(sae.hook_out).width)
     others = places(model, sae)
-    acts, source = _probe_acts(model, {sae.hook_in, sae.hook_out, *chain(*others.values())}, text)
+    tried = {*chain(*others.near.values(), *others.far.values())}
+    acts, source = _probe_acts(model, {sae.hook_in, sae.hook_out}, text, tried=tried)
     x, y = acts[sae.hook_in], acts[sae.hook_out]
     codes = _row_codes(sae, model, text) if sae.needs_sequence else None
-    measured = measure(sae, x, y, codes, {name: (acts[a], acts[b]) for name, (a, b) in others.items()})
+    measured = measure(sae, x, y, codes, *others.of(acts))
     return described.measurements(sae, measured, len(x), source), measured.warnings, described.verdict(sae, measured)
 
 
@@ -71,15 +72,19 @@ def probe_batch(
 
 
 def _probe_acts(
-    model: Subject, hooks: set[str], source: str, tokens: int = PROBE_TOKENS
+    model: Subject, hooks: set[str], source: str, tokens: int = PROBE_TOKENS, tried: Collection[str] = ()
 ) -> tuple[dict[str, Tensor], str]:
+    """Activations at hooks, and what text it is; of hooks that are only tried, as many tokens as that takes."""
     import torch
 
+    from saebench.saes.conventions import PROBE
+
     corpus = _text(model, source, tokens)
-    parts: dict[str, list[Tensor]] = {hook: [] for hook in sorted(hooks)}
+    parts: dict[str, list[Tensor]] = {hook: [] for hook in sorted({*hooks, *tried})}
     for acts, valid in _rows(model, list(parts), corpus):
         for hook, rows in parts.items():
-            rows.append(acts[hook].cpu()[valid].float())
+            if hook in hooks or sum(map(len, rows)) < PROBE:
+                rows.append(acts[hook].cpu()[valid].float())
     if not corpus.rows:
         raise UserError(f"There is no text in {source!r} to try the SAE on.")
     return {hook: torch.cat(rows) for hook, rows in parts.items()}, corpus.source

@@ -17,6 +17,9 @@ PROBE = 1024
 WORTH_A_LOOK = 0.05
 """Unexplained variance below which no other reading is tried."""
 
+POOR = 0.3
+"""Unexplained variance above which hooks of all blocks are tried, not only of those near."""
+
 MUCH_BETTER = 0.6
 """Another reading is reported when it leaves less than this share of what is unexplained now."""
 
@@ -29,7 +32,9 @@ Elsewhere = Mapping[str, tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def suspect(coder: Coder, x: Tensor, y: Tensor, elsewhere: Elsewhere | None = None) -> list[str]:
+def suspect(
+    coder: Coder, x: Tensor, y: Tensor, elsewhere: Elsewhere | None = None, far: Elsewhere | None = None
+) -> list[str]:
     """A warning where a usual mistake, undone, would explain much more of the target than the coder does.
 
     Tried are: the decoder's bias subtracted from the input or not, each normalisation of the input, a factor
@@ -41,6 +46,7 @@ def suspect(coder: Coder, x: Tensor, y: Tensor, elsewhere: Elsewhere | None = No
         x: Probe activations `[n, d_in]`.
         y: What it reconstructs, `[n, d_out]`.
         elsewhere: The same at other hooks, of the same widths.
+        far: The same at hooks that are tried only where little is explained.
     """
     if coder.role != "sae":
         return []
@@ -49,10 +55,8 @@ def suspect(coder: Coder, x: Tensor, y: Tensor, elsewhere: Elsewhere | None = No
         return []
     x = x[:PROBE].to(coder.device, coder.dtype)
     tried = [(_unexplained(coder, other, x, y), what, "convention") for what, other in readings(coder, x)]
-    tried += [
-        (_unexplained(coder, coder.reconstruct, *acts), f"at {hook}", "hook")
-        for hook, acts in (elsewhere or {}).items()
-    ]
+    others = {**(elsewhere or {}), **((far or {}) if own > POOR else {})}
+    tried += [(_unexplained(coder, coder.reconstruct, *acts), f"at {hook}", "hook") for hook, acts in others.items()]
     best, what, kind = min(tried, default=(own, "", ""))
     if best > MUCH_BETTER * own or 1 - best < GOOD:
         return []

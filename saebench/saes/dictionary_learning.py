@@ -128,8 +128,10 @@ def _class(trainer: Mapping[str, Any], checkpoint: Checkpoint) -> str:
     names = set(checkpoint.shapes)
     if names == _EITHER:
         raise UserError(
-            f"{checkpoint.where}: there is no config.json beside it, and its tensors may be those of AutoEncoderTopK "
-            "or of BatchTopKSAE, which are run differently. Put the config.json of the run beside it."
+            f"{checkpoint.where}: its tensors may be those of AutoEncoderTopK or of BatchTopKSAE, which are run "
+            "differently, and no config.json beside it says which (trainer: dict_class). Put that of the run there, or "
+            "a saebench.yaml with `architecture: batchtopk` and `subtract_b_dec: true`, or for the other with "
+            "`architecture: topk`, `subtract_b_dec: true` and `ignore: [threshold]`."
         )
     return next(name for name, signs in _SIGNS.items() if signs <= names)
 

@@ -165,6 +165,7 @@ def measure(
     y: Tensor | None = None,
     codes: Codes | None = None,
     elsewhere: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    far: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> Measured:
     """Measure a coder on a probe batch `x [n, d_in]` (and target `y [n, d_out]` if it is not x).
 
@@ -174,6 +175,7 @@ def measure(
         y: Activations at its output hook.
         codes: The batch's codes, where they are more than those of its tokens one by one.
         elsewhere: Input and target at other hooks, by name, at which the coder is tried as well.
+        far: The same at hooks at which it is tried only where it explains little.
     """
     y = x if y is None else y
     codes = coder.encode(x) if codes is None else codes
@@ -194,5 +196,5 @@ def measure(
     if isinstance(coder, Coder) and not coder.needs_sequence:
         from saebench.saes.conventions import suspect
 
-        warnings += suspect(coder, x, y, elsewhere)
+        warnings += suspect(coder, x, y, elsewhere, far)
     return Measured(l0, explained, float((codes.fires == 0).double().mean()), warnings)

@@ -51,6 +51,7 @@ def damaged() -> dict[str, tuple[Coder, str]]:
         "scaled": (scaled, "with activations multiplied by sqrt(d) / their mean norm"),
         "unset": (batch.replace(threshold=torch.full((1024,), -1.0)), "but the checkpoint declares 20"),
         "early": (load_sae("world:topk-mid", hook="blocks.0.hook_resid_post"), f"at {HERE}: a wrong hook?"),
+        "far": (load_sae("world:topk-mid", hook="blocks.4.hook_resid_post"), f"at {HERE}: a wrong hook?"),
         "late": (load_sae("world:topk-mid", hook="blocks.2.hook_resid_post"), f"at {HERE}: a wrong hook?"),
         "fed": (transcoder.replace(**fed), "at blocks.1.mlp.hook_in -> blocks.1.hook_mlp_out: a wrong hook?"),
     }
@@ -68,7 +69,9 @@ def warned(damaged: dict[str, tuple[Coder, str]]) -> dict[str, list[tuple[str, .
     return found
 
 
-@pytest.mark.parametrize("name", ["turned", "uncentred", "normalised", "scaled", "unset", "early", "late", "fed"])
+@pytest.mark.parametrize(
+    "name", ["turned", "uncentred", "normalised", "scaled", "unset", "early", "late", "far", "fed"]
+)
 def test_rows_say_what_is_wrong(
     name: str, damaged: dict[str, tuple[Coder, str]], warned: dict[str, list[tuple[str, ...]]]
 ) -> None:
@@ -103,7 +106,8 @@ def test_random_tokens_raise_no_doubt(damaged: dict[str, tuple[Coder, str]]) -> 
 
 def test_only_hooks_of_the_same_width_are_tried() -> None:
     model, topk = load_model("world"), load_sae("world:topk-mid")
-    near = places(model, topk)
+    near, far = places(model, topk)
+    assert set(far) == {f"blocks.{layer}.hook_resid_post" for layer in range(3, model.n_layers)}
     assert "blocks.0.hook_resid_post" in near and "blocks.1.mlp.hook_in -> blocks.1.hook_mlp_out" in near
     assert (HERE, HERE) not in near.values()
-    assert not places(model, dataclasses.replace(topk, hook_in="a + b", hook_out="a + b"))
+    assert places(model, dataclasses.replace(topk, hook_in="a + b", hook_out="a + b")) == ({}, {})

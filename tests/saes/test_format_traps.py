@@ -50,6 +50,24 @@ def test_threshold_that_training_never_set_is_refused_with_the_way_out(write_one
     assert bool((coder.encode(torch.randn(30, D)).l0 <= K).all()) and coder.metadata["k"] == K
 
 
+@pytest.mark.parametrize(
+    ("write_one", "way"),
+    [
+        (foreign.batch_topk, "architecture: batchtopk"),
+        (foreign.auto_encoder_topk, "architecture: topk\nignore: [threshold]"),
+    ],
+    ids=["batchtopk", "topk"],
+)
+def test_two_classes_with_the_same_tensors_are_told_apart_by_a_description(
+    write_one: Any, way: str, tmp_path: Path
+) -> None:
+    folder, forward = write_one(tmp_path)
+    (folder / "config.json").write_text(json.dumps({"activation_dim": D, "dict_size": F, "k": K}))  # as the hub's mixin
+    refused(folder, "those of AutoEncoderTopK or of BatchTopKSAE.*ignore: .threshold.")
+    (folder / "saebench.yaml").write_text(f"{way}\nsubtract_b_dec: true\nhook: {HOOK}\n")
+    torch.testing.assert_close(load_sae(folder).reconstruct(activations()), forward(activations())[1])
+
+
 def test_top_k_of_dictionary_learning_ignores_its_threshold(tmp_path: Path) -> None:
     folder, _ = foreign.auto_encoder_topk(tmp_path)
     unset = load_sae(folder).fingerprint
