@@ -9,8 +9,11 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile when first called, and keep the code on disk where some folder can be written."""
+    """Compile when first called, and keep the code on disk where some folder can be written.
+
+    Other threads run on meanwhile.
+    """
     try:
-        return numba.njit(cache=True)(function)
+        return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
-        return numba.njit(function)
+        return numba.njit(nogil=True)(function)

@@ -13,8 +13,8 @@ from saebench.saes.codes import Codes
 
 FEW = 8
 """From this k on a CPU finds the k largest by a bar; below it `topk` is quicker."""
-BLOCK, ROWS = 2**21, 256
-"""Pre-activations that are made at a time on a CPU, and rows at least: of fewer the product itself is slower."""
+BLOCK, ROWS = 2**21, 512
+"""Pre-activations that one thread makes at a time on a CPU, and rows at least: of fewer the product is slower."""
 
 
 def _above_kth(pre: Tensor, k: int) -> Codes | None:
@@ -57,9 +57,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor | Non
 
 
 def _above(x: Tensor, weight: Tensor, bias: Tensor | None, bar: float | Tensor = 0.0) -> Codes:
-    """The entries of x W + b above a bar; on a CPU some rows at a time, in room that stays in the cache."""
+    """The entries of x W + b above a bar; on a CPU some rows at a time, in room that is used again."""
     width = weight.shape[1]
-    rows = max(ROWS, BLOCK // width)
+    rows = min(torch.get_num_threads(), 4) * max(ROWS, BLOCK // width)
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias))
     if x.device.type != "cpu" or learns or len(x) <= rows:
         return Codes.above(_linear(x, weight, bias), bar)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -75,10 +77,19 @@ class Codes:
 
     @classmethod
     def _above(cls, values: Tensor, bar: float | Tensor) -> Codes:
+        n, width = values.shape
+        bars = torch.as_tensor(bar, dtype=torch.float32, device="cpu").expand(width).contiguous()
+        threads = min(torch.get_num_threads(), n, values.numel() // LARGE)
+        if threads < 2:
+            return cls._one_pass(values, bars)
+        with ThreadPoolExecutor(threads) as pool:
+            return cls.cat(list(pool.map(partial(cls._one_pass, bars=bars), values.tensor_split(threads))))
+
+    @classmethod
+    def _one_pass(cls, values: Tensor, bars: Tensor) -> Codes:
         from saebench.saes.above import above
 
         n, width = values.shape
-        bars = torch.as_tensor(bar, dtype=torch.float32, device="cpu").expand(width).contiguous()
         offsets = np.empty(n + 1, np.int64)
         latents = np.empty(n * width + 1, np.int64)  # room for the densest case: memory is touched as it is filled
         kept = np.empty(n * width + 1, np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -127,11 +129,21 @@ def test_moving_to_another_dtype_moves_the_context(codes: Codes) -> None:
     assert "9 tokens x 20 latents" in repr(moved)
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Number of torch's threads, set for one test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("bar", [0.0, "each"])
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5])
+@pytest.mark.usefixtures("threads")
 def test_compiled_pass_keeps_what_the_mask_keeps(bar: float | str, share: float) -> None:
-    """Large enough for the compiled pass, with rows of few and of many entries, and NaN."""
-    values = torch.randn(1040, 1024, generator=torch.Generator().manual_seed(3))
+    """Large enough for the compiled pass in as many threads, with rows of few and of many entries, and NaN."""
+    values = torch.randn(3100, 1024, generator=torch.Generator().manual_seed(3))
     values -= values.flatten()[:50_000].quantile(1 - share)
     values[5] = -1
     values[6] = 1
@@ -143,10 +155,10 @@ def test_compiled_pass_keeps_what_the_mask_keeps(bar: float | str, share: float)
     assert found.width == wanted.width
 
 
-def test_encoding_some_rows_at_a_time_changes_nothing() -> None:
+def test_encoding_some_rows_at_a_time_changes_nothing(threads: int) -> None:
     from saebench.saes.architectures import BLOCK, JumpReLU
 
-    n, width, d = 3 * BLOCK // 1024 + 7, 1024, 8
+    n, width, d = 3 * threads * BLOCK // 4096 + 7, 4096, 8
     W = torch.randn(d, width, generator=torch.Generator().manual_seed(1))
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(2))
     coder = JumpReLU(W_enc=W, b_enc=W[0], W_dec=W.T.contiguous(), b_dec=W[:, 0], threshold=W[1].abs() + 3)
