@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from saebench.metric import Count, Positive, Share
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,11 +32,11 @@ class Settings:
         f1_jump: By how much a main latent must raise F1.
     """
 
-    c: float = 10.0
-    min_probe_f1: float = 0.6
-    l1: float = 0.05
-    max_k: int = 10
-    f1_jump: float = 0.03
+    c: Positive = 10.0
+    min_probe_f1: Share = 0.6
+    l1: Positive = 0.05
+    max_k: Count = 10
+    f1_jump: Share = 0.03
 
     @property
     def min_groups(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from saebench.metric import Count, Positive, Share
+
 if TYPE_CHECKING:
     import numpy as np
     from scipy import sparse
@@ -43,11 +45,11 @@ class Published:
         f1_jump: By how much a main latent must raise F1.
     """
 
-    min_probe_f1: float = 0.6
-    min_groups: int = 20
-    l1: float = 0.01
-    max_k: int = 10
-    f1_jump: float = 0.03
+    min_probe_f1: Share = 0.6
+    min_groups: Count = 20
+    l1: Positive = 0.01
+    max_k: Count = 10
+    f1_jump: Share = 0.03
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from saebench.metric import Share
+
 from ._absorption_groups import mains, told
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ MOST_ABSORBING = 3
 class Thresholds:
     """What counts as absorption; see `mean_absorption_fraction` and `full_absorption_rate`."""
 
-    min_cosine: float
-    min_share: float = 0.4
+    min_cosine: Share
+    min_share: Share = 0.4
 
 
 class Aligned(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from saebench.metric import Count, Pooling
+
 
 @dataclass(frozen=True)
 class Probing:
@@ -14,8 +16,8 @@ class Probing:
         pooling: How a text's tokens become one row of codes: `mean`, `max` or `last`.
     """
 
-    k: tuple[int, ...] = (1, 2, 5)
-    pooling: str = "mean"
+    k: tuple[Count, ...] = (1, 2, 5)
+    pooling: Pooling = "mean"
 
 
 PROBING = Probing()

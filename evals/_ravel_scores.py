@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from saebench.metric import NotApplicable, Sums
+from saebench.metric import Count, NotApplicable, Positive, Sums
 
 from ._ravel_masks import Job, Latents, firing, learn_masks, score
 from ._ravel_pairs import Exchange, exchanges
@@ -31,10 +31,10 @@ class Search:
         rate: Step size of Adam.
     """
 
-    pairs: int = 64
-    steps: int = 40
-    batch: int = 24
-    rate: float = 0.1
+    pairs: Count = 64
+    steps: Count = 40
+    batch: Count = 24
+    rate: Positive = 0.1
 
 
 @dataclass(frozen=True)

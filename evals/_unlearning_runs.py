@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from saebench.metric import NotApplicable
+from saebench.metric import Count, NotApplicable, Positive, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,10 +28,10 @@ class Grid:
         relative: Values of m in units of the latent's maximum.
     """
 
-    retain_thresholds: tuple[float, ...] = (0.001, 0.01)
-    n: tuple[int, ...] = (10, 20)
-    multipliers: tuple[float, ...] = (25.0, 50.0, 100.0, 200.0)
-    relative: tuple[float, ...] = (1.0, 2.0, 5.0)
+    retain_thresholds: tuple[Share, ...] = (0.001, 0.01)
+    n: tuple[Count, ...] = (10, 20)
+    multipliers: tuple[Positive, ...] = (25.0, 50.0, 100.0, 200.0)
+    relative: tuple[Positive, ...] = (1.0, 2.0, 5.0)
 
 
 class Setting(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from saebench.inputs import WordCodes
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, NotApplicable, Positive, Share, Sums, Totals, metric
 
 from ._absorption_probes import Settings
 from ._absorption_published import Published
@@ -46,7 +46,7 @@ def mean_absorption_fraction(
     *,
     fit: Settings = SETTINGS,
     limits: Thresholds = PARTIAL,
-    min_main_skill: float = MIN_MAIN_SKILL,
+    min_main_skill: Share = MIN_MAIN_SKILL,
 ) -> Sums:
     """How much of a group's direction comes from latents that stand for single words instead of the group.
 
@@ -70,7 +70,7 @@ def mean_absorption_fraction(
 
 @metric(version=2, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items", caution=CAUTION)
 def full_absorption_rate(
-    w: WordCodes, *, fit: Settings = SETTINGS, limits: Thresholds = FULL, min_main_skill: float = MIN_MAIN_SKILL
+    w: WordCodes, *, fit: Settings = SETTINGS, limits: Thresholds = FULL, min_main_skill: Share = MIN_MAIN_SKILL
 ) -> Sums:
     """How often a group's latents are all silent on one of its words while another latent carries its direction.
 
@@ -129,7 +129,7 @@ def full_absorption_rate_saebench(w: WordCodes, *, fit: Published = PUBLISHED, l
 
 
 @metric(version=2, unit="latents", better="lower", best=1.0, bounds=(1.0, None), units="none")
-def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill: float = MIN_MAIN_SKILL) -> Sums:
+def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill: Share = MIN_MAIN_SKILL) -> Sums:
     """Number of main latents of a group: more than one says that the group is split over several.
 
     The main latents of `mean_absorption_fraction`, counted; mean over its groups. There is no interval, and resampling
@@ -170,7 +170,7 @@ def absorption_main_f1(w: WordCodes, *, fit: Settings = SETTINGS) -> Sums:
 
 
 @metric(version=1, unit="share of the projection", better="none", units="items")
-def absorption_bias_share(w: WordCodes, *, c: float = 10.0, min_probe_f1: float = 0.6) -> Sums:
+def absorption_bias_share(w: WordCodes, *, c: Positive = 10.0, min_probe_f1: Share = 0.6) -> Sums:
     """Share of the activation's projection on a group's direction that is the decoder's bias and no latent's.
 
     mean b_dec . p / mean y . p over a group's true positives; mean over groups of both. `mean_absorption_fraction`

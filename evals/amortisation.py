@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import Activity, Reconstruction, TokenInfo
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Count, Sums, Totals, metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ _SLICES = ("gap", "values", "latents")
 
 
 @metric(version=2, unit="share of variance", better="lower", best=0.0, bounds=(None, None))
-def amortisation_gap(a: Activity, r: Reconstruction, t: TokenInfo, *, tokens: int = 256, most: int = 128) -> Sums:
+def amortisation_gap(a: Activity, r: Reconstruction, t: TokenInfo, *, tokens: Count = 256, most: Count = 128) -> Sums:
     """Share of variance that a sparse pursuit explains beyond the encoder, with as many latents a token.
 
     FVU(encoder's codes) - FVU(pursuit), on about `tokens` tokens that are the same for every SAE. The pursuit is

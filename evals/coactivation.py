@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saebench.inputs import Activity, TokenInfo
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Count, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ class _Pairs(NamedTuple):
 
 
 @metric(version=1, unit="share of pairs", better="none", bounds=(0.0, 1.0), units="latents")
-def connectivity(a: Activity, t: TokenInfo, *, tokens: int = 5_000, latents: int = 1024) -> Sums:
+def connectivity(a: Activity, t: TokenInfo, *, tokens: Count = 5_000, latents: Count = 1024) -> Sums:
     """Share of pairs of latents that never fire on the same token.
 
     1 - |{(i, j): f_i and f_j fire on the same token}| / n^2, a latent and itself being a pair: Fel et al. 2025,
@@ -56,7 +56,7 @@ def _(s: Totals) -> Array:
 
 
 @metric(version=1, unit="correlation", better="none", bounds=(-1.0, 1.0), units="latents")
-def max_phi(a: Activity, t: TokenInfo, *, tokens: int = 5_000, latents: int = 1024, least: int = 10) -> Sums:
+def max_phi(a: Activity, t: TokenInfo, *, tokens: Count = 5_000, latents: Count = 1024, least: Count = 10) -> Sums:
     """Mean over latents of the largest correlation of its firing with that of another latent: one for a copy.
 
     mean over i of max over j of phi_ij, the correlation of 1[f_i != 0] with 1[f_j != 0] over tokens. Latents that fire
@@ -86,7 +86,7 @@ def _(s: Totals) -> Array:
 
 
 @metric(version=1, unit="squared activation", better="lower", best=0.0, bounds=(0.0, None), units="latents")
-def negative_interference(a: Activity, t: TokenInfo, *, tokens: int = 5_000, latents: int = 1024) -> Sums:
+def negative_interference(a: Activity, t: TokenInfo, *, tokens: Count = 5_000, latents: Count = 1024) -> Sums:
     """How strongly latents that fire together write against each other.
 
     || ReLU(-(Z'Z / N) o D D') ||_2, Z the codes `[N, n]` and D the decoder's rows, the norm being the largest singular

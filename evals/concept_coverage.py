@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saebench.inputs import Activity, OtherCodes, TokenLabels
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, Count, NotApplicable, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class Detectors(NamedTuple):
 
 
 @metric(version=1, unit="F1", better="higher", best=1.0, bounds=(0.0, 1.0))
-def concept_coverage(a: Activity, l: TokenLabels, o: OtherCodes, *, least: int = 10) -> Sums:  # noqa: E741
+def concept_coverage(a: Activity, l: TokenLabels, o: OtherCodes, *, least: Count = 10) -> Sums:  # noqa: E741
     """Mean over token labels of the F1 of the one latent and threshold that detect the label best.
 
     C = mean over labels g of F1(1[|f_i| > t max |f_i|], g), where i, t in {0, 0.1 ... 0.9} and the maximum are chosen

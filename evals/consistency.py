@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import SeedPairs
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Share, Sums, Totals, metric
 
 from ._consistency_pairs import sums
 
@@ -86,7 +86,7 @@ def pw_mcc_init(p: SeedPairs) -> Sums:
 
 
 @metric(version=1, unit="share of latents", better="higher", best=1.0, bounds=(0.0, 1.0), units="saes")
-def shared_fraction(p: SeedPairs, *, above: tuple[float, ...] = THRESHOLDS) -> Sums:
+def shared_fraction(p: SeedPairs, *, above: tuple[Share, ...] = THRESHOLDS) -> Sums:
     """Share of matched decoder rows whose absolute cosine exceeds a threshold; 0.7 is the usual one.
 
     (1/n) sum 1[|cos(d_i, d'_pi(i))| > t], pi the matching of pw_mcc (Paulo & Belrose 2025, Same data, different
@@ -96,7 +96,7 @@ def shared_fraction(p: SeedPairs, *, above: tuple[float, ...] = THRESHOLDS) -> S
 
 
 @metric(version=1, unit="share of latents", better="higher", best=1.0, bounds=(0.0, 1.0), units="saes")
-def shared_fraction_both(p: SeedPairs, *, above: tuple[float, ...] = THRESHOLDS) -> Sums:
+def shared_fraction_both(p: SeedPairs, *, above: tuple[Share, ...] = THRESHOLDS) -> Sums:
     """Share of latents that decoder and encoder give the same partner, both with a cosine above a threshold.
 
     (1/n) sum 1[pi_dec(i) = pi_enc(i), |cos(d_i, d'_pi(i))| > t, |cos(e_i, e'_pi(i))| > t].

@@ -6,10 +6,10 @@ not with other text. The number of tokens that was looked at stands in the row (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from saebench.inputs import Activity
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Share, Sums, Totals, Within, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ def _(s: Totals) -> Array:
 
 
 @metric(version=1, unit="share of latents", better="lower", best=0.0, bounds=(0.0, 1.0), units="latents")
-def dense_fraction(a: Activity, *, above: tuple[float, ...] = (0.01, 0.1)) -> Sums:
+def dense_fraction(a: Activity, *, above: tuple[Share, ...] = (0.01, 0.1)) -> Sums:
     """Share of latents that fire on more than a given share of tokens.
 
     mean over latents of 1[density > threshold], for each threshold of `above`.
@@ -59,7 +59,7 @@ def _(s: Totals) -> Array:
 
 
 @metric(version=1, unit="share of firings", better="lower", best=0.0, bounds=(0.0, 1.0), units="latents")
-def dense_activity(a: Activity, *, above: tuple[float, ...] = (0.01, 0.1)) -> Sums:
+def dense_activity(a: Activity, *, above: tuple[Share, ...] = (0.01, 0.1)) -> Sums:
     """Share of all firings that belong to latents firing on more than a given share of tokens.
 
     sum of density over latents with density > threshold / sum of density, for each threshold of `above`.
@@ -78,7 +78,7 @@ def _(s: Totals) -> Array:
 
 
 @metric(version=1, unit="share of latents", better="none", bounds=(0.0, 1.0), units="latents")
-def density_histogram(a: Activity, *, lowest: int = -6) -> Sums:
+def density_histogram(a: Activity, *, lowest: Annotated[int, Within(-30, -1)] = -6) -> Sums:
     """Share of latents in each decade of density.
 
     mean over latents of 1[10^e <= density < 10^(e+1)] for e from `lowest` to -1; rarer ones count in

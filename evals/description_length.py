@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import Activity, OtherCodes, Reconstruction, TokenInfo
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Count, Positive, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ _REACH = 1.9
 
 @metric(version=2, unit="bits a token", better="lower", best=0.0, bounds=(0.0, None), units="latents")
 def description_length(
-    a: Activity, r: Reconstruction, t: TokenInfo, o: OtherCodes, *, tolerance: float = 0.1, tokens: int = 4096
+    a: Activity, r: Reconstruction, t: TokenInfo, o: OtherCodes, *, tolerance: Positive = 0.1, tokens: Count = 4096
 ) -> Sums:
     """Bits that a token's code takes when it is rounded as coarsely as the tolerance allows.
 
@@ -72,7 +72,7 @@ def _(s: Totals) -> Array:
 
 @metric(version=2, unit="share of variance", better="lower", best=0.0, bounds=(0.0, None))
 def description_length_fvu(
-    a: Activity, r: Reconstruction, t: TokenInfo, o: OtherCodes, *, tolerance: float = 0.1, tokens: int = 4096
+    a: Activity, r: Reconstruction, t: TokenInfo, o: OtherCodes, *, tolerance: Positive = 0.1, tokens: Count = 4096
 ) -> Sums:
     """Share of the target's variance that the rounded reconstruction of `description_length` leaves unexplained.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from saebench.inputs import LabelledCodes
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Count, Pooling, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ class _Trees(NamedTuple):
 
 
 @metric(version=1, unit="score", better="higher", best=1.0, bounds=(None, None), units="items")
-def fms(c: LabelledCodes, *, p: tuple[int, ...] = (1, 5), depth: int = 5, pooling: str = "mean") -> Sums:
+def fms(c: LabelledCodes, *, p: tuple[Count, ...] = (1, 5), depth: Count = 5, pooling: Pooling = "mean") -> Sums:
     """Feature monosemanticity score: one latent tells the class, the others do not, and more of them add nothing.
 
     FMS@p = mean over classes of acc_0 (local@p + global) / 2, with local@p = 2 (acc_0 - acc_p) and global = 1 - mean

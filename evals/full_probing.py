@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import LabelledCodes
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Pooling, Sums, Totals, metric
 
 from ._probing import PROBING, Probing
 
@@ -39,7 +39,7 @@ def residual_probing_auroc(c: LabelledCodes, *, probe: Probing = PROBING) -> Sum
 
 
 @metric(version=1, unit="share of texts", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def full_code_probing(c: LabelledCodes, *, pooling: str = "mean") -> Sums:
+def full_code_probing(c: LabelledCodes, *, pooling: Pooling = "mean") -> Sums:
     """Accuracy of probes on all latents at once: what the codes still hold, however spread out.
 
     Logistic regression (L2) on all codes, treated as `residual_probing` treats all channels. To be read beside
@@ -51,7 +51,7 @@ def full_code_probing(c: LabelledCodes, *, pooling: str = "mean") -> Sums:
 
 
 @metric(version=1, unit="area under ROC", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def full_code_probing_auroc(c: LabelledCodes, *, pooling: str = "mean") -> Sums:
+def full_code_probing_auroc(c: LabelledCodes, *, pooling: Pooling = "mean") -> Sums:
     """Chance that a probe on all latents ranks a text of the class above one of the rest.
 
     Area under the ROC curve of the probes of `full_code_probing`, ties counting half.

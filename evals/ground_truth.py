@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from saebench.inputs import TrueDictionary
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, NotApplicable, Share, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ def gt_coverage(t: TrueDictionary) -> Sums:
 
 
 @metric(version=1, unit="share of true features", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def gt_recall(t: TrueDictionary, *, above: tuple[float, ...] = THRESHOLDS) -> Sums:
+def gt_recall(t: TrueDictionary, *, above: tuple[Share, ...] = THRESHOLDS) -> Sums:
     """Share of true features whose matched decoder row has an absolute cosine above a threshold.
 
     (1/n) sum 1[|cos(f_j, d_pi(j))| > t], pi the matching of gt_mcc, n true features.
@@ -59,7 +59,7 @@ def gt_recall(t: TrueDictionary, *, above: tuple[float, ...] = THRESHOLDS) -> Su
 
 
 @metric(version=1, unit="share of latents", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def gt_precision(t: TrueDictionary, *, above: tuple[float, ...] = THRESHOLDS) -> Sums:
+def gt_precision(t: TrueDictionary, *, above: tuple[Share, ...] = THRESHOLDS) -> Sums:
     """Share of latents that are the match of a true feature with an absolute cosine above a threshold.
 
     (1/d_sae) sum 1[|cos(f_j, d_pi(j))| > t]; latents that never fire count.
@@ -77,7 +77,7 @@ def gt_uniqueness(t: TrueDictionary) -> Sums:
 
 
 @metric(version=1, unit="latents a feature", better="lower", best=1.0, bounds=(1.0, None), units="items")
-def feature_splits(t: TrueDictionary, *, above: float = 0.7) -> Sums:
+def feature_splits(t: TrueDictionary, *, above: Share = 0.7) -> Sums:
     """Latents whose nearest true feature is the same one, in the mean over features that have any: 1 is no splitting.
 
     sum over i of 1[max_j |cos(d_i, f_j)| > t] / |{argmax_j of these}|.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from saebench.inputs import Activity, TrueDictionary, TrueFeatures
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, NotApplicable, Share, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class Families(NamedTuple):
 
 
 @metric(version=1, unit="share of firings", better="lower", best=0.0, bounds=(0.0, 1.0))
-def true_absorption(a: Activity, t: TrueFeatures, *, found: float = 0.5, share: float = 0.1) -> Sums:
+def true_absorption(a: Activity, t: TrueFeatures, *, found: Share = 0.5, share: Share = 0.1) -> Sums:
     """How often a parent's latent stays silent though parent and child are there, because the child's latent stands in.
 
     Over tokens on which a child fires, and with it its parent: 1[the parent's latent is silent, the child's fires and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import Activity, Reconstruction, TokenInfo
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, Count, NotApplicable, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ _SCALE, _LARGEST, _CELLS = 1e-3, 1e6, 1024
 
 @metric(version=1, unit="activation", better="none")
 def nth_projection(
-    a: Activity, r: Reconstruction, t: TokenInfo, *, n: tuple[int, ...] = (32, 128, 512), tokens: int = 2048
+    a: Activity, r: Reconstruction, t: TokenInfo, *, n: tuple[Count, ...] = (32, 128, 512), tokens: Count = 2048
 ) -> Sums:
     """The projection on decoder rows that n latents a token exceed on average (s_n^dec).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import Activity, SampledLatents, Sampling, TokenInfo
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Count, Share, Sums, Totals, metric
 
 from ._autointerp import SAMPLING, mean, means
 
@@ -24,10 +24,10 @@ def lexicality(
     a: Activity,
     t: TokenInfo,
     *,
-    below: tuple[float, ...] = (0.1, 0.25, 0.5),
-    least: int = 20,
-    latents: int = 2048,
-    buckets: int = 4096,
+    below: tuple[Share, ...] = (0.1, 0.25, 0.5),
+    least: Count = 20,
+    latents: Count = 2048,
+    buckets: Count = 4096,
 ) -> Sums:
     """Mean over latents of the entropy of the tokens on which one fires, over the entropy of all tokens.
 
@@ -78,7 +78,7 @@ def _(s: Totals) -> Array:
 
 
 @metric(version=1, unit="share of peaks", better="none", bounds=(0.0, 1.0), units="latents")
-def input_score(s: SampledLatents, *, lens: int = 20, sampling: Sampling = SAMPLING) -> Sums:
+def input_score(s: SampledLatents, *, lens: Count = 20, sampling: Sampling = SAMPLING) -> Sums:
     """Share of a latent's peak tokens that are among those its own direction promotes: near one for a token detector.
 
     S_in: of the windows in which a latent fires most strongly, the share whose strongest token is among the `lens`

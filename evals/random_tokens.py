@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import OtherCodes, RandomActivity, RandomReconstruction
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Positive, Share, Sums, Totals, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ _ROUNDING = 1e-6
 
 @metric(version=1, unit="share of latents", better="lower", best=0.0, bounds=(0.0, 1.0), units="latents")
 def false_feature_rate(
-    a: RandomActivity, o: OtherCodes, *, above: tuple[float, ...] = (0.1, 0.01), times: float = 1.0
+    a: RandomActivity, o: OtherCodes, *, above: tuple[Share, ...] = (0.1, 0.01), times: Positive = 1.0
 ) -> Sums:
     """Share of latents that fire often on random tokens, and more often there than on text.
 

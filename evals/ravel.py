@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saebench.inputs import EntityCodes
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Amount, Array, Sums, Totals, metric
 
 from ._ravel_masks import Job, Subspace, learn_subspaces, score
 from ._ravel_scores import FIT, SEARCH, Fit, Search, known, masks, start, sums
@@ -66,7 +66,7 @@ def ravel_random_mask(e: EntityCodes, *, fit: Fit = FIT) -> Sums:
 
 
 @metric(version=1, unit="share of pairs", better="none", bounds=(0.0, 1.0), units="items")
-def ravel_skyline(e: EntityCodes, *, search: Search = SEARCH, dims: int = 0) -> Sums:
+def ravel_skyline(e: EntityCodes, *, search: Search = SEARCH, dims: Amount = 0) -> Sums:
     """Disentanglement of a subspace learned on the raw activation: about what a perfect dictionary could reach.
 
     As `ravel_disentanglement`, with y_base + (y_source - y_base) Q Q' for an orthonormal Q `[d_out, dims]` learned

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from saebench.inputs import LabelledEffects
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Count, Positive, Sums, Totals, metric
 
 from ._latent_ablation import Ablation, Column, averaged, best, directions, effects, fields
 from ._scr_probes import Biased, biased, notes, pairs, trained_biased
@@ -21,7 +21,7 @@ CAUTION = "An audit (arXiv 2605.18229) found SCR unreliable: see its noise acros
 
 
 @metric(version=1, unit="share of the gap", better="higher", best=1.0, units="items", caution=CAUTION)
-def scr(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> Sums:
+def scr(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES, c: Positive = 100.0) -> Sums:
     """How much of a probe's lost accuracy comes back when the latents of a spurious attribute are ablated.
 
     An audit (arXiv 2605.18229) found TPP and SCR unreliable: reseed noise is as large as what they should show.
@@ -43,7 +43,7 @@ def scr(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> 
 @metric(
     version=1, unit="share of the gap", better="higher", best=1.0, units="items", name="scr@saebench", caution=CAUTION
 )
-def scr_saebench(e: LabelledEffects, *, n: tuple[int, ...] = SIZES) -> Sums:
+def scr_saebench(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES) -> Sums:
     """How much of a probe's lost accuracy comes back, by SAEBench 0.6's protocol.
 
     As `scr`, but: probes of the activation are trained, not solved (AdamW with step size 0.001 and weight decay 0.01,
@@ -61,7 +61,7 @@ def scr_saebench(e: LabelledEffects, *, n: tuple[int, ...] = SIZES) -> Sums:
 
 
 @metric(version=1, unit="share of the gap", better="higher", best=1.0, units="items", caution=CAUTION)
-def scr_median(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> Sums:
+def scr_median(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES, c: Positive = 100.0) -> Sums:
     """Median over pairs of how much of a probe's lost accuracy comes back.
 
     The scores of `scr`, which are ratios with heavy tails, by their median over pairs that have one. The interval
@@ -71,7 +71,7 @@ def scr_median(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100
 
 
 @metric(version=1, unit="pairs", better="none", bounds=(0.0, None), units="none")
-def scr_undefined(e: LabelledEffects, *, c: float = 100.0) -> Sums:
+def scr_undefined(e: LabelledEffects, *, c: Positive = 100.0) -> Sums:
     """Number of pairs without a score of spurious correlation removal; they are in no average.
 
     For `scr` and for each direction: pairs where the biased probe has less than 0.001 accuracy to win, or (for `scr`)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import SampledLatents, Sampling
-from saebench.metric import Sums, metric
+from saebench.metric import Amount, Count, Sums, metric
 
 from ._autointerp import SAMPLING, mean, means
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @metric(version=1, unit="share of texts", better="higher", best=1.0, bounds=(0.0, 1.0), units="latents")
 def sensitivity(
-    s: SampledLatents, *, before: tuple[int, ...] = (1, 0, 2), fewest: int = 1, sampling: Sampling = SAMPLING
+    s: SampledLatents,
+    *,
+    before: tuple[Amount, ...] = (1, 0, 2),
+    fewest: Count = 1,
+    sampling: Sampling = SAMPLING,
 ) -> Sums:
     """Share of held-out texts like a latent's examples in which it fires; what detection does not ask.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import LabelledCodes
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Pooling, Sums, Totals, metric
 
 from ._probing import PROBING, Probing
 
@@ -72,7 +72,7 @@ def sparse_probing_saebench(c: LabelledCodes, *, probe: Probing = PROBING) -> Su
 
 
 @metric(version=1, unit="problems", better="none", bounds=(0.0, None), units="none")
-def sparse_probing_undefined(c: LabelledCodes, *, pooling: str = "mean") -> Sums:
+def sparse_probing_undefined(c: LabelledCodes, *, pooling: Pooling = "mean") -> Sums:
     """Number of classes that have no probing score: too few texts of the class or of the rest.
 
     Problems without both classes in train and in test, plus the tasks and classes left out when the texts were

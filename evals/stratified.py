@@ -5,29 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saebench.inputs import Reconstruction, TokenInfo
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, Count, NotApplicable, Share, Sums, Totals, metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @metric(version=1, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))
-def nmse_by_position(r: Reconstruction, t: TokenInfo, *, edges: tuple[int, ...] = (4, 16, 64)) -> Sums:
+def nmse_by_position(r: Reconstruction, t: TokenInfo, *, edges: tuple[Count, ...] = (4, 16, 64)) -> Sums:
     """Squared error as a share of the target's power, by the token's place in its row.
 
     sum |y - y^|^2 / sum |y|^2 over the tokens of a band; `edges` are the first positions of the bands
     after the first, BOS being position 0.
     """
-    return _by_band(r, _band(t.position, edges), _names("position", edges))
+    rising = tuple(sorted(set(edges)))
+    return _by_band(r, _band(t.position, rising), _names("position", rising))
 
 
 @metric(version=1, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))
-def nmse_by_frequency(r: Reconstruction, t: TokenInfo, *, edges: tuple[float, ...] = (1e-4, 1e-3, 1e-2)) -> Sums:
+def nmse_by_frequency(r: Reconstruction, t: TokenInfo, *, edges: tuple[Share, ...] = (1e-4, 1e-3, 1e-2)) -> Sums:
     """Squared error as a share of the target's power, by how frequent the token is in the corpus.
 
     sum |y - y^|^2 / sum |y|^2 over the tokens whose share of the corpus lies in a band.
     """
-    return _by_band(r, _band(t.frequency, edges), _names("frequency", edges))
+    rising = tuple(sorted(set(edges)))
+    return _by_band(r, _band(t.frequency, rising), _names("frequency", rising))
 
 
 @metric(version=1, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))

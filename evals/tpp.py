@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from saebench.inputs import LabelledEffects
-from saebench.metric import Array, NotApplicable, Sums, Totals, metric
+from saebench.metric import Array, Count, NotApplicable, Positive, Sums, Totals, metric
 
 from ._latent_ablation import (
     Ablation,
@@ -32,7 +32,7 @@ CAUTION = "An audit (arXiv 2605.18229) found TPP unreliable: see its noise acros
 
 
 @metric(version=1, unit="accuracy", better="higher", bounds=(-1.0, 1.0), units="items", caution=CAUTION)
-def tpp(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> Sums:
+def tpp(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES, c: Positive = 100.0) -> Sums:
     """How much ablating a class's n latents harms the probe of that class more than the probes of the others.
 
     An audit (arXiv 2605.18229) found TPP and SCR unreliable: reseed noise is as large as what they should show.
@@ -52,7 +52,7 @@ def tpp(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> 
 @metric(
     version=1, unit="accuracy", better="higher", bounds=(-1.0, 1.0), units="items", name="tpp@saebench", caution=CAUTION
 )
-def tpp_saebench(e: LabelledEffects, *, n: tuple[int, ...] = SIZES) -> Sums:
+def tpp_saebench(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES) -> Sums:
     """How much ablating a class's latents harms the probe of that class more than the others, as SAEBench 0.6 does it.
 
     As `tpp`, but: probes are trained, not solved (see `scr@saebench`: 20 epochs of AdamW in batches of 16, the epoch
@@ -68,7 +68,7 @@ def tpp_saebench(e: LabelledEffects, *, n: tuple[int, ...] = SIZES) -> Sums:
 
 
 @metric(version=1, unit="accuracy", better="higher", bounds=(-1.0, 1.0), units="items", caution=CAUTION)
-def tpp_intended(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> Sums:
+def tpp_intended(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES, c: Positive = 100.0) -> Sums:
     """How much ablating a class's n latents harms the probe of that class.
 
     The first part of `tpp`: accuracy before minus accuracy after.
@@ -77,7 +77,7 @@ def tpp_intended(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 1
 
 
 @metric(version=1, unit="accuracy", better="lower", best=0.0, bounds=(-1.0, 1.0), units="items", caution=CAUTION)
-def tpp_unintended(e: LabelledEffects, *, n: tuple[int, ...] = SIZES, c: float = 100.0) -> Sums:
+def tpp_unintended(e: LabelledEffects, *, n: tuple[Count, ...] = SIZES, c: Positive = 100.0) -> Sums:
     """How much ablating a class's n latents harms the probes of the other classes.
 
     The second part of `tpp`: accuracy before minus accuracy after, mean over the other classes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saebench.inputs import QuestionRuns
-from saebench.metric import Array, Sums, Totals, metric
+from saebench.metric import Array, Share, Sums, Totals, metric
 
 from ._unlearning_choice import accuracies, chosen, curve, grids, halves, sides
 from ._unlearning_runs import Grid, outcomes
@@ -12,7 +12,7 @@ GRID = Grid()
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.99) -> Sums:
+def unlearning(q: QuestionRuns, *, grid: Grid = GRID, least_retained: Share = 0.99) -> Sums:
     """Share of what is to be forgotten that is, under the best setting that keeps 99 % of the rest.
 
     Of the latents that fire on less than a share of the retain text's tokens, the n that fire most on the forget
@@ -32,7 +32,7 @@ def unlearning(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning_held_out(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.99) -> Sums:
+def unlearning_held_out(q: QuestionRuns, *, grid: Grid = GRID, least_retained: Share = 0.99) -> Sums:
     """Share of what is to be forgotten that is, under a setting that was chosen on other questions.
 
     The setting of `unlearning` on one half of the questions of each domain, its score on the other half.
@@ -41,7 +41,7 @@ def unlearning_held_out(q: QuestionRuns, *, grid: Grid = GRID, least_retained: f
 
 
 @metric(version=1, unit="share of questions", better="higher", best=1.0, bounds=(0.0, 1.0), units="items")
-def unlearning_held_out_retain(q: QuestionRuns, *, grid: Grid = GRID, least_retained: float = 0.99) -> Sums:
+def unlearning_held_out_retain(q: QuestionRuns, *, grid: Grid = GRID, least_retained: Share = 0.99) -> Sums:
     """Retain accuracy of the setting of `unlearning_held_out`, on questions that did not choose it.
 
     What the promise of 99 % is worth on new questions; 1 where no setting qualifies.

@@ -20,10 +20,10 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from saebench.errors import UserError, unknown
-from saebench.signature import checked, packed, read_signature
+from saebench.signature import Within, checked, packed, read_signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,21 @@ Direction = Literal["higher", "lower", "one", "none"]
 
 Units = Literal["documents", "latents", "items", "saes", "none"]
 """What is resampled for the interval: blocks of documents, latents, test items, SAEs of a group, or nothing."""
+
+Count = Annotated[int, Within(1)]
+"""A setting that counts things: a whole number of at least 1."""
+
+Amount = Annotated[int, Within(0)]
+"""A setting that counts things of which there may be none: a whole number of at least 0."""
+
+Share = Annotated[float, Within(0, 1)]
+"""A setting that is a share: a number from 0 to 1."""
+
+Positive = Annotated[float, Within(0, beyond=True)]
+"""A setting that is a number above 0."""
+
+Pooling = Literal["mean", "max", "last"]
+"""How the activations of a text's tokens become one: their mean, their largest, or that of the last token."""
 
 Array = Any
 """A numpy array with the bootstrap replicates in the leading axis, or a scalar."""

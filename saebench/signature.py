@@ -16,6 +16,31 @@ _WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true o
 
 
 @dataclass(frozen=True)
+class Within:
+    """Bounds of a setting that is a number, or of each number of a list: `Annotated[int, Within(1)]`.
+
+    Attributes:
+        least: Smallest value.
+        most: Largest value; none if None.
+        beyond: The smallest value itself is not allowed.
+    """
+
+    least: float
+    most: float | None = None
+    beyond: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within."""
+        low = value > self.least if self.beyond else value >= self.least
+        return low and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is not None:
+            return f"from {self.least:g} to {self.most:g}"
+        return f"above {self.least:g}" if self.beyond else f"of at least {self.least:g}"
+
+
+@dataclass(frozen=True)
 class Signature:
     """How a metric's function is called.
 
@@ -83,7 +108,7 @@ def checked(value: Any, kind: Any, what: str, default: Any) -> Any:
         default: The message's example.
 
     Raises:
-        UserError: It is of another kind.
+        UserError: It is of another kind, or out of bounds.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -93,22 +118,38 @@ def checked(value: Any, kind: Any, what: str, default: Any) -> Any:
     try:
         TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
-        given = list(value) if isinstance(value, tuple) else value
-        example = list(default) if isinstance(default, tuple) else default
-        raise UserError(f"{what} must be {_words(kind)}, such as {example!r} (got {given!r}).") from error
+        raise _unfit(value, kind, what, default) from error
+    if not _holds(value, kind):
+        raise _unfit(value, kind, what, default)
     return value
+
+
+def _holds(value: Any, kind: Any) -> bool:
+    """Whether a value of the right kind, and each of a list, lies within the bounds that the kind carries."""
+    if typing.get_origin(kind) is tuple:
+        return all(_holds(one, typing.get_args(kind)[0]) for one in value)
+    return all(bounds.holds(value) for bounds in getattr(kind, "__metadata__", ()) if isinstance(bounds, Within))
+
+
+def _unfit(value: Any, kind: Any, what: str, default: Any) -> UserError:
+    given = list(value) if isinstance(value, tuple) else value
+    example = list(default) if isinstance(default, tuple) else default
+    return UserError(f"{what} must be {_words(kind)}, such as {example!r} (got {given!r}).")
 
 
 def _words(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
         return f"a list, each {_words(typing.get_args(kind)[0])}"
-    return _WORDS.get(kind, str(kind))
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
+    bounds = [str(one) for one in getattr(kind, "__metadata__", ()) if isinstance(one, Within)]
+    return " ".join([_WORDS.get(getattr(kind, "__origin__", kind), str(kind)), *bounds])
 
 
 def _annotations(owner: Any) -> dict[str, Any]:
     """Types by name of a function's parameters or a dataclass' fields; nothing where one cannot be read."""
     try:
-        return typing.get_type_hints(owner)
+        return typing.get_type_hints(owner, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
 

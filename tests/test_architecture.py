@@ -20,7 +20,7 @@ ALLOWED = {
     "models": {"errors", "devices", "data", "hub"},
     "saes": {"compiled", "errors", "devices", "data", "hub", "yamlfile"},
     "data": {"errors", "hub", "models", "saes", "suite"},
-    "inputs": {"errors", "judges", "matching", "metric", "saes"},
+    "inputs": {"errors", "judges", "matching", "metric", "saes", "signature"},
     "compiled": set(),
     "matching": {"compiled", "errors", "saes"},
     "judges": {"compiled", "errors"},

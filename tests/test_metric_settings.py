@@ -105,3 +105,36 @@ def test_every_shipped_metric_says_of_which_kind_its_settings_are() -> None:
     assert not untyped
     for m in metrics().values():
         m.with_settings(**{key: list(v) if isinstance(v, tuple) else v for key, v in m.settings.items()})
+
+
+def test_a_number_of_a_shipped_metric_must_lie_within_bounds() -> None:
+    """No setting of ours takes any number at all: one far below zero is refused before a run."""
+    from saebench.registry import metrics
+
+    numbers = 0
+    for m in metrics().values():
+        for key, value in m.settings.items():
+            first = value[0] if isinstance(value, tuple) and value else value
+            if isinstance(first, (int, float)) and not isinstance(first, bool):
+                numbers += 1
+                with pytest.raises(UserError, match=f"Setting '{key}' of metric '{m.name}' must be"):
+                    m.with_settings(**{key: -77 if isinstance(first, int) else -77.0})
+    assert numbers > 200
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("sparse_probing", {"k": [1, 0]}, r"must be a list, each a whole number of at least 1, such as \[1, 2, 5\]"),
+        ("sparse_probing", {"pooling": "sum"}, "must be one of 'mean', 'max', 'last', such as 'mean' .got 'sum'"),
+        ("dense_fraction", {"above": 2.0}, r"each a number from 0 to 1, such as \[0.01, 0.1\] .got \[2.0\]"),
+        ("tpp", {"c": 0}, "must be a number above 0, such as 100.0"),
+        ("detection", {"window": 1}, "must be a whole number of at least 2, such as 32"),
+        ("density_histogram", {"lowest": 0}, "must be a whole number from -30 to -1, such as -6"),
+    ],
+)
+def test_bounds_are_said_in_words(name: str, settings: dict, said: str) -> None:
+    from saebench.registry import get
+
+    with pytest.raises(UserError, match=said):
+        get(name).with_settings(**settings)

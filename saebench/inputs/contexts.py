@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 from saebench.errors import UserError
 from saebench.judges.protocol import Context
+from saebench.metric import Amount, Count
+from saebench.signature import Within, checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,28 +37,23 @@ class Sampling:
         pool: Windows of each half from which silent ones are drawn at random.
     """
 
-    latents: int = 500
-    dead: int = 15
-    window: int = 32
-    top: int = 10
-    weighted: int = 5
-    spread: int = 10
-    silent: int = 10
-    stratum: int = 5
-    random: int = 10
-    least: int = 4
-    near: int = 4
-    pool: int = 512
+    latents: Amount = 500
+    dead: Count = 15
+    window: Annotated[int, Within(2)] = 32
+    top: Amount = 10
+    weighted: Amount = 5
+    spread: Amount = 10
+    silent: Amount = 10
+    stratum: Amount = 5
+    random: Amount = 10
+    least: Count = 4
+    near: Amount = 4
+    pool: Count = 512
 
     def __post_init__(self) -> None:
-        lowest = {"window": 2, "least": 1, "pool": 1, "dead": 1}
+        kinds = get_type_hints(type(self), include_extras=True)
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or value < lowest.get(field.name, 0):
-                raise UserError(
-                    f"Setting {field.name!r} of the auto-interp metrics is {value!r}: give a whole number, "
-                    f"{lowest.get(field.name, 0)} or more."
-                )
+            checked(getattr(self, field.name), kinds[field.name], f"Setting {field.name!r}", field.default)
         if not self.top + self.weighted + self.spread:
             raise UserError("top, weighted and spread are all 0: an explainer must be shown some contexts.")
 

@@ -196,7 +196,7 @@ def test_latents_with_too_few_contexts_are_counted() -> None:
 
 
 def test_settings_that_make_no_sense_and_unknown_judges_are_refused() -> None:
-    with pytest.raises(sb.UserError, match="'window' .* is 1: give a whole number, 2 or more"):
+    with pytest.raises(sb.UserError, match="'window' of metric 'detection' must be a whole number of at least 2"):
         _toy(window=1)
     with pytest.raises(sb.UserError, match="Unknown judge 'ngrams'. Did you mean 'ngram'"):
         _toy("ngrams")
