@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from saebench.inputs import WordCodes
-from saebench.metric import Array, NotApplicable, Positive, Share, Sums, Totals, metric
+from saebench.metric import Array, NotApplicable, Positive, Share, Sums, Totals, Within, metric
 
 from ._absorption_probes import Settings
 from ._absorption_published import Published
@@ -26,6 +26,9 @@ SETTINGS = Settings()
 PARTIAL, FULL = Thresholds(min_cosine=0.1), Thresholds(min_cosine=0.025)
 PUBLISHED = Published()
 MIN_MAIN_SKILL = 0.2
+Skill = Annotated[float, Within(-10, 1)]
+"""1 is a perfect probe, 0 one that guesses; a worse one is below that."""
+
 PUBLISHED_CAUTION = "A SAE without latents for the groups has nothing to absorb: read it beside absorption_main_f1."
 CAUTION = (
     "Groups without latents that tell them are left out, and differ between SAEs: read it beside absorption_main_f1."
@@ -46,7 +49,7 @@ def mean_absorption_fraction(
     *,
     fit: Settings = SETTINGS,
     limits: Thresholds = PARTIAL,
-    min_main_skill: Share = MIN_MAIN_SKILL,
+    min_main_skill: Skill = MIN_MAIN_SKILL,
 ) -> Sums:
     """How much of a group's direction comes from latents that stand for single words instead of the group.
 
@@ -70,7 +73,7 @@ def mean_absorption_fraction(
 
 @metric(version=2, unit="share of prompts", better="lower", best=0.0, bounds=(0.0, 1.0), units="items", caution=CAUTION)
 def full_absorption_rate(
-    w: WordCodes, *, fit: Settings = SETTINGS, limits: Thresholds = FULL, min_main_skill: Share = MIN_MAIN_SKILL
+    w: WordCodes, *, fit: Settings = SETTINGS, limits: Thresholds = FULL, min_main_skill: Skill = MIN_MAIN_SKILL
 ) -> Sums:
     """How often a group's latents are all silent on one of its words while another latent carries its direction.
 
@@ -129,7 +132,7 @@ def full_absorption_rate_saebench(w: WordCodes, *, fit: Published = PUBLISHED, l
 
 
 @metric(version=2, unit="latents", better="lower", best=1.0, bounds=(1.0, None), units="none")
-def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill: Share = MIN_MAIN_SKILL) -> Sums:
+def num_split_features(w: WordCodes, *, fit: Settings = SETTINGS, min_main_skill: Skill = MIN_MAIN_SKILL) -> Sums:
     """Number of main latents of a group: more than one says that the group is split over several.
 
     The main latents of `mean_absorption_fraction`, counted; mean over its groups. There is no interval, and resampling

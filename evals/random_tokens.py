@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from saebench.inputs import OtherCodes, RandomActivity, RandomReconstruction
-from saebench.metric import Array, Positive, Share, Sums, Totals, metric
+from saebench.metric import Array, Share, Sums, Totals, Within, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,11 @@ _ROUNDING = 1e-6
 
 @metric(version=1, unit="share of latents", better="lower", best=0.0, bounds=(0.0, 1.0), units="latents")
 def false_feature_rate(
-    a: RandomActivity, o: OtherCodes, *, above: tuple[Share, ...] = (0.1, 0.01), times: Positive = 1.0
+    a: RandomActivity,
+    o: OtherCodes,
+    *,
+    above: tuple[Share, ...] = (0.1, 0.01),
+    times: Annotated[float, Within(0)] = 1.0,
 ) -> Sums:
     """Share of latents that fire often on random tokens, and more often there than on text.
 
