@@ -16,6 +16,8 @@ DENSE_SHARE = 0.25
 
 LARGE = 2**20
 """Entries from which a compiled pass pays for being loaded."""
+MOST = 2**24
+"""Entries of one compiled pass, which has room for all of them to be kept."""
 RUN = 16
 """Latents that a compiled pass looks at together."""
 
@@ -79,11 +81,12 @@ class Codes:
     def _above(cls, values: Tensor, bar: float | Tensor) -> Codes:
         n, width = values.shape
         bars = torch.as_tensor(bar, dtype=torch.float32, device="cpu").expand(width).contiguous()
-        threads = min(torch.get_num_threads(), n, values.numel() // LARGE)
-        if threads < 2:
-            return cls._one_pass(values, bars)
+        threads = max(1, min(torch.get_num_threads(), n, values.numel() // LARGE))
+        parts = values.tensor_split(max(threads, min(n, values.numel() // MOST)))
+        if threads == 1:
+            return cls.cat([cls._one_pass(part, bars) for part in parts])
         with ThreadPoolExecutor(threads) as pool:
-            return cls.cat(list(pool.map(partial(cls._one_pass, bars=bars), values.tensor_split(threads))))
+            return cls.cat(list(pool.map(partial(cls._one_pass, bars=bars), parts)))
 
     @classmethod
     def _one_pass(cls, values: Tensor, bars: Tensor) -> Codes:

@@ -155,6 +155,15 @@ def test_compiled_pass_keeps_what_the_mask_keeps(bar: float | str, share: float)
     assert found.width == wanted.width
 
 
+def test_a_large_batch_is_passed_over_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(3100, 1024, generator=torch.Generator().manual_seed(3)) - 2
+    wanted = Codes.from_mask(values > 0, values)
+    monkeypatch.setattr("saebench.saes.codes.MOST", 2**19)
+    found = Codes.above(values)
+    for name in ("offsets", "latents", "values"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+
+
 def test_encoding_some_rows_at_a_time_changes_nothing(threads: int) -> None:
     from saebench.saes.architectures import BLOCK, JumpReLU
 
