@@ -32,10 +32,14 @@ def shown(name: str, *, hook: str | None = None, model: str | None = None, text:
     if name in suite_files() or name.endswith((".yaml", ".yml")):
         return _suite(load_suite(name))
     if ":" in name or "/" in name or os.path.lexists(name):
-        from saebench.saes import load_sae
+        from saebench.saes.loading import load_first
+        from saebench.saes.recipes import Recipe
         from saebench.showing import sae_text
 
-        return sae_text(load_sae(name, hook=hook), model=model, text=text)
+        sae, hooks = load_first(name, hook=hook)
+        if isinstance(sae, Recipe):
+            return sae.about()
+        return sae_text(sae, model=model, text=text, hooks=() if hook else hooks)
     raise UserError(
         f"Nothing is called {name!r}: neither metric, suite nor SAE. {nearest(name, [*metrics, *suite_files()])}"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from saebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from torch import Tensor
 
@@ -20,13 +20,14 @@ PROBE_TOKENS = 4096
 """Tokens of a probe batch."""
 
 
-def sae_text(sae: SparseCoder, *, model: str | None = None, text: str | None = None) -> str:
+def sae_text(sae: SparseCoder, *, model: str | None = None, text: str | None = None, hooks: Sequence[str] = ()) -> str:
     """What a SAE holds; with a model, or for a SAE of the world, what it does on a probe batch, and a verdict.
 
     Args:
         sae: A loaded SAE.
         model: Model to run; the world's own is known.
         text: Where the probe batch comes from, as for `--data text=`.
+        hooks: All hooks at which its checkpoint is scored, this the first of them.
 
     Raises:
         UserError: The SAE does not fit the model, or there is no text.
@@ -40,6 +41,8 @@ def sae_text(sae: SparseCoder, *, model: str | None = None, text: str | None = N
         facts, warnings = {**facts, **tried}, [*warnings, *found]
     lines = [f"{name:24} {value}" for name, value in facts.items()]
     notes = [f"warning: {one}" for one in warnings] or ["no warning: the weights pass the load gate"]
+    if hooks:
+        notes.append(f"scored at {len(hooks)} hooks, this the first (--hook for another): {', '.join(hooks)}")
     return "\n".join([sae.name, "", *lines, "", *notes, *([f"verdict: {ending}"] if ending else [])])
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from saebench.cli import main
 from saebench.errors import UserError
 from saebench.listing import shown
 from tests.helpers.toys import HOOK, token_rows
 from tests.saes import foreign
-from tests.saes.checkpoints import D, F
+from tests.saes.checkpoints import D, F, draw
 
 
 @pytest.fixture
@@ -66,6 +67,30 @@ def test_sae_of_the_world_is_tried_on_the_world() -> None:
     text = shown("world:topk-mid")
     assert "explained variance       0.9" in text and "L0                       20 (declared 20)" in text
     assert "verdict: it behaves as declared on the probe batch" in text
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("baseline:pca-32", "Principal components"),
+        ("baseline:identity", "reconstructed exactly"),
+        ("null:random-32", "Random unit rows"),
+    ],
+)
+def test_what_is_made_of_activations_is_told_in_words(ref: str, words: str) -> None:
+    text = shown(ref)
+    assert words in text and "made of a model's activations when a run starts" in text
+
+
+def test_a_checkpoint_of_several_hooks_is_shown_at_its_first(tmp_path: Path) -> None:
+    save_file({"pre_encoder_bias": draw(D), "encoder.weight": draw(F, D), "decoder.weight": draw(D, F)},
+              tmp_path / "model.safetensors")  # fmt: skip
+    (tmp_path / "config.json").write_text('{"layers": [0, 2], "k": 5}')
+    text = shown(str(tmp_path))
+    assert "hook                     blocks.0.hook_resid_post" in text
+    assert "scored at 2 hooks, this the first (--hook for another): blocks.0.hook_resid_post, blocks.2" in text
+    other = shown(str(tmp_path), hook="blocks.2.hook_resid_post")
+    assert "hook                     blocks.2.hook_resid_post" in other and "scored at" not in other
 
 
 def test_damaged_sae_of_the_world_draws_a_verdict() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -98,13 +98,23 @@ def _placed(
 
 def load_each(ref: Any, **options: Any) -> list[Any]:
     """As `load_sae`, but one coder at each hook of a checkpoint that is scored at several."""
+    return list(_each(ref, **options)[1])
+
+
+def load_first(ref: Any, **options: Any) -> tuple[Any, tuple[str, ...]]:
+    """The first coder of `load_each`, the others not made, and the hooks of a checkpoint that is scored at several."""
+    hooks, coders = _each(ref, **options)
+    return next(coders), hooks
+
+
+def _each(ref: Any, **options: Any) -> tuple[tuple[str, ...], Iterator[Any]]:
     how = {"hook": None, "device": "auto", "dtype": None, "offline": False, "name": None, "seed": 0, **options}
     opened = _open(ref, **{key: how[key] for key in ("hook", "offline", "name", "seed")})
     moved = {key: how[key] for key in ("device", "dtype")}
     if not isinstance(opened, Layered):
-        return [_placed(opened, ref, hook=how["hook"], **moved)]
+        return (), iter([_placed(opened, ref, hook=how["hook"], **moved)])
     hooks = [how["hook"]] if how["hook"] else opened.hooks
-    return [_placed(opened, ref, hook=hook, **moved) for hook in hooks]
+    return opened.hooks, (_placed(opened, ref, hook=hook, **moved) for hook in hooks)
 
 
 def resolve(refs: Any, **options: Any) -> list[Any]:

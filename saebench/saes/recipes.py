@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ class Recipe:
             width: Number of latents of a random dictionary, eight for each channel if None.
         """
         return self._fit(activations, self.hook or hook, width).replace(name=self.name, ref=self.ref)
+
+    def about(self) -> str:
+        """What it is, in words."""
+        from saebench.saes import baselines, nulls
+
+        made = {"identity": baselines.identity, "pca": baselines.pca, "random": nulls.random_dictionary}[self.kind]
+        what = (inspect.getdoc(made) or "").partition("\n\nArgs:")[0]
+        return f"{self.name}\n\n{what}\n\nA {self.role}, made of a model's activations when a run starts."
 
     def _fit(self, activations: Tensor | Iterable[Tensor], hook: str, width: int | None) -> Coder:
         from saebench.saes import baselines, nulls
