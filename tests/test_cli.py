@@ -198,6 +198,17 @@ def test_a_gate_takes_the_model_of_the_baseline(
     assert "--model" in capsys.readouterr().err
 
 
+def test_a_gate_runs_the_suite_of_the_baseline(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", str(place / "model"), "--data", f"text={place / 'rows.npy'}"]
+    assert _main(["run", "quick", "--sae", str(place / "one"), *words, "--out", str(tmp_path / "old")]) == 0
+    capsys.readouterr()
+    assert (
+        _main(["gate", str(tmp_path / "old"), "--sae", str(place / "one"), *words, "--out", str(tmp_path / "new")]) == 0
+    )
+    told = capsys.readouterr().out
+    assert "cosine_similarity" in told and "missing" not in told and "6 equal." in told
+
+
 def test_build_writes_tables_and_figures(place: Path, tmp_path: Path) -> None:
     assert _main(_run(place, "--out", str(tmp_path / "run"), "--json")) == 0
     assert _main(["leaderboard", "build", str(tmp_path / "run"), "--out", str(tmp_path / "board")]) == 0

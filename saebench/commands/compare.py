@@ -51,7 +51,7 @@ def _tell(comparison: Any, markdown: Path | None, junit: Path | None) -> None:
 @click.command()
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option("--sae", required=True, help="The SAE that changed: a path, hf:OWNER/REPO, world:NAME.")
-@click.option("--suite", default="ci", show_default=True)
+@click.option("--suite", help="Instead of the baseline's, where its rows name a shipped one, else ci.")
 @click.option("--model", help="Instead of the suite's, else the baseline's, else the one the SAE names.")
 @click.option("--data", multiple=True, metavar="NAME=REF", help="Data instead of the suite's.")
 @text_options
@@ -65,7 +65,7 @@ def _tell(comparison: Any, markdown: Path | None, junit: Path | None) -> None:
 def gate(
     baseline: Path,
     sae: str,
-    suite: str,
+    suite: str | None,
     out: Path,
     baseline_sae: str | None,
     gate: Path | None,
@@ -85,7 +85,7 @@ def gate(
 
     held = None if gate is None else load_gate(gate)
     stored = Results.load(baseline)
-    chosen = load_suite(suite)
+    chosen = load_suite(suite or _suite_of(stored))
     given = {
         "data": given_data(data, tokens, context),
         "model": model or chosen.model or _model_at_hand(stored),
@@ -98,6 +98,15 @@ def gate(
         markdown,
         junit,
     )
+
+
+def _suite_of(stored: Any) -> str:
+    """The shipped suite that all stored rows come from, else `ci`."""
+    from saebench.suite import suite_files
+
+    named = {row.suite for row in stored.rows}
+    name = named.pop() if len(named) == 1 else ""
+    return name if name in suite_files() else "ci"
 
 
 def _model_at_hand(stored: Any) -> str | None:

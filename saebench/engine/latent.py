@@ -52,13 +52,15 @@ def look_at(
     from saebench.engine.plan import chosen_data
     from saebench.engine.prepare import load_subject
     from saebench.registry import get
-    from saebench.saes import check_fits, resolve
+    from saebench.saes import Recipe, check_fits, resolve
     from saebench.suite import load_suite
 
     asked = chosen_judge("ngram" if judge is None else judge)
     if offline:
         refuse_remote(asked, [get("detection")])
     coder = resolve([sae], hook=hook, device="cpu", offline=offline, seed=seed)[0]
+    if isinstance(coder, Recipe):
+        raise UserError(f"{coder.ref} is fitted to activations and has no latents to show: name a SAE.")
     if not 0 <= latent < coder.d_sae:
         raise UserError(f"SAE {coder.name!r} has no latent {latent}: its {coder.d_sae} are 0 to {coder.d_sae - 1}.")
     subject = load_subject(model, [coder], device=device, dtype="auto", offline=offline)

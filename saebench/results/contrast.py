@@ -92,12 +92,13 @@ def contrast_cells(a: Cell, b: Cell, directions: dict[str, str], *, seed: int = 
         note = note or "compared as if unpaired: no sums are stored"
         rows_a, rows_b = ({row.slice: row for row in cell} for cell in (a, b))
         return {name: _unpaired(rows_a[name], rows_b[name], way, note) for name, way in directions.items()}
+    same = _one_sae(a[0], b[0]) and len(next(iter(sums_a.values()))) == len(next(iter(sums_b.values())))
     try:
-        draws_a, draws_b = draw_pair(metric, sums_a, sums_b, seed=seed)
+        draws_a, draws_b = draw_pair(metric, sums_a, sums_b, seed=seed, same=same)
     except UserError as error:
         return dict.fromkeys(directions, Contrast(None, None, "refused", str(error)))
     return {
-        name: _drawn(metric, _slice(draws_a, a, name), _slice(draws_b, b, name), way)
+        name: _drawn(metric, _slice(draws_a, a, name), _slice(draws_b, b, name), way, same=same)
         for name, way in directions.items()
     }
 
@@ -148,8 +149,13 @@ def _slice(drawn: Draws, cell: Cell, name: str) -> Draws:
     return drawn if _scalar(cell) else drawn.take([[row.slice for row in cell].index(name)])
 
 
-def _drawn(metric: Metric, a: Draws, b: Draws, direction: str) -> Contrast:
-    independent = metric.own_units
+def _one_sae(a: Row, b: Row) -> bool:
+    """Whether two rows are of the same weights, so that a latent of one is that latent of the other."""
+    return bool(a.sae_hash) and a.sae_hash == b.sae_hash and a.units == b.units == "latents"
+
+
+def _drawn(metric: Metric, a: Draws, b: Draws, direction: str, *, same: bool) -> Contrast:
+    independent = metric.own_units and not same
     if metric.units == "none":
         return _exact(float(a.value.ravel()[0]), float(b.value.ravel()[0]), direction)
     difference = subtract(a, b, independent=independent).draws[0]

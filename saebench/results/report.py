@@ -14,7 +14,9 @@ from saebench.results.row import Row
 HEADERS = ("metric", "A", "B", "B - A", "95 % interval", "p (Holm)", "verdict")
 OUTCOMES = ("better", "worse", "differs", "equal", "cannot tell", "not comparable", "missing")
 _NAMED = 8
-"""Most regressions that the headline names."""
+"""Most regressions that the headline names, and lines that a note does."""
+_LACKED = 12
+"""Most lines that stand in a plain table though A lacks them and nothing holds them."""
 HELD = ("regression", "missing", "cannot tell", "pass")
 
 
@@ -36,8 +38,7 @@ def headline(comparison: Comparison) -> str:
     told = f"{count} held metric{'s' * (count != 1)}"
     if held["regression"]:
         names = [_name(line) for line in comparison.held("regression")]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return f"Regression in {held['regression']} of {told}: {', '.join(names[:_NAMED])}{more}."
+        return f"Regression in {held['regression']} of {told}: {_listed(names)}."
     if comparison.exit_code == 2:
         parts = [f"{held[name]} {name}" for name in ("missing", "cannot tell") if held[name]]
         parts += [f"SAEs missing in B: {', '.join(comparison.only_a)}"] if comparison.only_a else []
@@ -51,9 +52,12 @@ def text(comparison: Comparison) -> str:
     parts: list[str] = []
     for pair, lines in by_pair(comparison.lines):
         parts.append(f"A: {pair[0]}\nB: {pair[1]}\n")
-        rows = [HEADERS, *(cells(line) for line in lines)]
+        lacked = [line for line in lines if line.verdict == "missing" and not line.held]
+        hidden = {id(line) for line in lacked} if len(lacked) > _LACKED else set()
+        rows = [HEADERS, *(cells(line) for line in lines if id(line) not in hidden)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
         parts += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        parts += [f"  {len(hidden)} rows that A lacks are left out"] if hidden else []
         parts += [f"  {note}" for note in notes(lines)]
         parts.append("")
     parts += [f"only in {side}: {', '.join(names)}" for side, names in lonely(comparison)]
@@ -130,7 +134,12 @@ def notes(lines: Iterable[Line]) -> list[str]:
     for line in lines:
         if line.reason:
             about.setdefault(line.reason, []).append(_name(line))
-    return [f"{', '.join(names)}: {reason}" for reason, names in about.items()]
+    return [f"{_listed(names)}: {reason}" for reason, names in about.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def by_pair(lines: Iterable[Line]) -> list[tuple[tuple[str, str], list[Line]]]:

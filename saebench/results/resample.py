@@ -132,19 +132,33 @@ def _occupied(sums: UnitSums) -> np.ndarray:
 
 
 def draw_pair(
-    metric: Metric, sums_a: UnitSums, sums_b: UnitSums, *, replicates: int = REPLICATES, seed: int = 0
+    metric: Metric,
+    sums_a: UnitSums,
+    sums_b: UnitSums,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    same: bool = False,
 ) -> tuple[Draws, Draws]:
     """The draws of two SAEs: with one set of weights on the same units, or independently for latents.
+
+    Args:
+        metric: Its units say which.
+        sums_a: Final sums of the first.
+        sums_b: Final sums of the second.
+        replicates: Bootstrap replicates.
+        seed: Same seed, same result.
+        same: Both sides are one SAE, so that its latents are the same units.
 
     Raises:
         UserError: The two differ in their fields or in the number of units.
     """
     _check_same(metric, sums_a, sums_b)
-    if metric.own_units:
+    if metric.own_units and not same:
         a = draw(metric, sums_a, replicates=replicates, seed=seed, purpose="latents of a")
         b = draw(metric, sums_b, replicates=replicates, seed=seed, purpose="latents of b")
         return a, b
-    kept = _occupied(sums_a) | _occupied(sums_b)
+    kept = None if metric.own_units else _occupied(sums_a) | _occupied(sums_b)
     a = draw(metric, sums_a, replicates=replicates, seed=seed, kept=kept)
     b = draw(metric, sums_b, replicates=replicates, seed=seed, kept=kept)
     return a, b

@@ -83,6 +83,28 @@ def test_latents_of_two_sizes_are_held_together(make: Any, rng: np.random.Genera
     assert verdicts(comparison) == {"dead": "better"} and comparison.lines[0].method == "independent"
 
 
+def test_latents_of_one_sae_are_paired(make: Any, rng: np.random.Generator) -> None:
+    """Measured again, by other code say, a latent is the same latent: what did not move is equal."""
+    dead = rng.random(500) < 0.4
+    moved = dead.copy()
+    moved[:3] = ~moved[:3]
+    same, again = run(make, {"dead": dead}, sae_hash="x"), run(make, {"dead": moved}, sae_hash="x")
+    assert verdicts(compare(same, same)) == {"dead": "equal"}
+    paired, apart = compare(same, again).lines[0], compare(same, run(make, {"dead": moved}, sae_hash="y")).lines[0]
+    assert (paired.method, apart.method) == ("paired", "independent")
+    assert paired.record()["stderr"] == pytest.approx(np.sqrt(3) / 500, rel=0.2)
+    assert apart.record()["stderr"] > 8 * paired.record()["stderr"]
+
+
+def test_rows_that_only_b_has_do_not_bury_the_others(make: Any, rng: np.random.Generator) -> None:
+    slices = tuple(f"s{i}" for i in range(40))
+    x = rng.normal(size=UNITS)
+    more = make.rows("cost", make.sums(rng.normal(size=(UNITS, 40))), slices=slices)
+    told = compare(run(make, {"mean": x}), Results([*run(make, {"mean": x}), *more])).text()
+    assert "40 rows that A lacks are left out" in told and "cost[s30]" not in told
+    assert "cost[s7] and 32 more: no row in A" in told
+
+
 def test_holm_guards_many_metrics(make: Any, rng: np.random.Generator) -> None:
     """Of many slices without a difference, hardly any run shows a single one that differs."""
     slices = tuple(f"s{i}" for i in range(40))
