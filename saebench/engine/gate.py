@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saebench.saes.gate import FAR, declared_l0
+
 if TYPE_CHECKING:
     from saebench.engine.stream import Task
-
-_FAR = 2.0
-"""Ratio of measured to declared L0, either way, that draws a warning."""
 
 
 def measured_warnings(task: Task, shared: Mapping[str, np.ndarray]) -> list[str]:
@@ -22,17 +21,17 @@ def measured_warnings(task: Task, shared: Mapping[str, np.ndarray]) -> list[str]
             fields = metric.finished({**tally.fields, **{name: shared[name] for name in tally.shared}})
             totals = {name: np.asarray(value, dtype=np.float64).sum(0) for name, value in fields.items()}
             values[metric.name] = float(metric.compute(totals))
-    return _sentences(values, task.sae.metadata)
+    return _sentences(values, declared_l0(task.sae))
 
 
-def _sentences(values: Mapping[str, float], metadata: Mapping[str, object]) -> list[str]:
+def _sentences(values: Mapping[str, float], declared: float | None) -> list[str]:
     found: list[str] = []
-    declared, measured = metadata.get("l0") or metadata.get("k"), values.get("l0")
+    measured = values.get("l0")
     if measured == 0 or values.get("dead_fraction") == 1:
         found.append("every latent is dead on this corpus: its reconstruction is a constant")
-    elif isinstance(declared, (int, float)) and declared > 0 and measured:
+    elif declared and measured:
         ratio = measured / declared
-        if not 1 / _FAR <= ratio <= _FAR:
+        if not 1 / FAR <= ratio <= FAR:
             found.append(
                 f"measured L0 is {measured:.3g}, but the checkpoint declares {declared:g}: "
                 "check the hook, the normalisation and the data"

@@ -136,6 +136,22 @@ def check_together(weights: Mapping[str, Tensor], where: str) -> None:
             )
 
 
+def layer_names(encoder: str, decoder: str) -> dict[str, str]:
+    """Names of the tensors of two linear layers with biases, by ours."""
+    return {"W_enc": f"{encoder}.weight", "b_enc": f"{encoder}.bias",
+            "W_dec": f"{decoder}.weight", "b_dec": f"{decoder}.bias"}  # fmt: skip
+
+
+def of_each(threshold: Tensor, latents: int) -> Tensor:
+    """The threshold of each latent, `[latents]`, where one may stand for all."""
+    return threshold.reshape(1).expand(latents).contiguous() if threshold.numel() == 1 else threshold
+
+
+def said(**facts: Any) -> dict[str, Any]:
+    """Declared facts, without those that a checkpoint says nothing of."""
+    return {name: fact for name, fact in facts.items() if fact is not None}
+
+
 def section(config: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     """The object under a key of a configuration, empty where it says nothing.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from saebench.saes.coder import Coder
+from saebench.saes.gate import declared_l0
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def verdict(sae: SparseCoder, measured: Measured) -> str:
     if not measured.warnings:
         return (
             "it behaves as declared on the probe batch"
-            if _declared(sae)
+            if declared_l0(sae)
             else "nothing contradicts it on the probe batch"
         )
     return "do not trust its scores before this is explained"
@@ -44,17 +45,13 @@ def verdict(sae: SparseCoder, measured: Measured) -> str:
 
 def measurements(sae: SparseCoder, measured: Measured, tokens: int, text: str) -> dict[str, str]:
     """What the SAE did on a probe batch, by name."""
-    declared = _declared(sae)
+    declared = declared_l0(sae)
     return {
         "probe batch": f"{tokens:,} tokens of {text}",
-        "L0": f"{measured.l0:.4g}" + (f" (declared {float(declared):g})" if declared else " (none declared)"),
+        "L0": f"{measured.l0:.4g}" + (f" (declared {declared:g})" if declared else " (none declared)"),
         "explained variance": f"{measured.explained_variance:.4f}",
         "silent latents": f"{measured.silent:.1%} never fired on these tokens",
     }
-
-
-def _declared(sae: SparseCoder) -> Any:
-    return sae.metadata.get("l0") or sae.metadata.get("k")
 
 
 def _fires(sae: SparseCoder) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from saebench.errors import UserError, unknown
 from saebench.saes.adaptive import AdaptiveTopK
 from saebench.saes.architectures import Gated, JumpReLU, ReLU, TopK
-from saebench.saes.building import check_sizes, renamed, scalar, section
+from saebench.saes.building import check_sizes, layer_names, of_each, renamed, said, scalar, section
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.files import read_tensors
@@ -20,7 +20,7 @@ from saebench.saes.gate import admit
 from saebench.saes.hook_names import hooks_of_submodule
 from saebench.saes.saelens_config import whole
 
-_LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"}
+_LINEAR = layer_names("encoder", "decoder")
 _PLAIN = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
 
 
@@ -38,7 +38,7 @@ class Layout:
 
 CLASSES = {
     "AutoEncoder": Layout(ReLU, "standard", {**_LINEAR, "b_dec": "bias"}),
-    "AutoEncoderNew": Layout(ReLU, "standard", {**_LINEAR, "b_dec": "decoder.bias"}, centred=False),
+    "AutoEncoderNew": Layout(ReLU, "standard", _LINEAR, centred=False),
     "GatedAutoEncoder": Layout(
         Gated, "gated",
         {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_dec": "decoder_bias",
@@ -163,27 +163,24 @@ def _probe(trainer: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]
 
 def _threshold(threshold: Tensor, latents: int, name: str, where: str) -> Tensor:
     """Threshold of each latent, refused where training ended before it was set (it starts at -1)."""
-    if threshold.numel() == 1:
-        if float(threshold) < 0:
-            raise UserError(
-                f"{where}: the threshold of this {name} is {float(threshold):g}: training ended before it was set "
-                "(threshold_start_step), and without it every positive activation would pass. Use a later checkpoint, "
-                "or keep the k largest of each token, by a saebench.yaml beside it with `architecture: topk`, "
-                "`subtract_b_dec: true` and `ignore: [threshold]`."
-            )
-        return threshold.reshape(1).expand(latents).contiguous()
-    return threshold
+    if threshold.numel() == 1 and float(threshold) < 0:
+        raise UserError(
+            f"{where}: the threshold of this {name} is {float(threshold):g}: training ended before it was set "
+            "(threshold_start_step), and without it every positive activation would pass. Use a later checkpoint, "
+            "or keep the k largest of each token, by a saebench.yaml beside it with `architecture: topk`, "
+            "`subtract_b_dec: true` and `ignore: [threshold]`."
+        )
+    return of_each(threshold, latents)
 
 
 def _facts(trainer: Mapping[str, Any], checkpoint: Checkpoint, tensors: Mapping[str, Tensor], k: Any) -> dict[str, Any]:
     buffer = section(checkpoint.configs.get("config.json", {}), "buffer", checkpoint.where)
-    facts = {
-        "model_name": trainer.get("lm_name"), "k": k, "seed": trainer.get("seed"), "layer": trainer.get("layer"),
-        "trainer_class": trainer.get("trainer_class"), "submodule_name": trainer.get("submodule_name"),
-        "steps": trainer.get("steps"), "context_size": buffer.get("ctx_len"),
-        "group_sizes": tensors["group_sizes"].tolist() if "group_sizes" in tensors else None,
-    }  # fmt: skip
-    return {key: value for key, value in facts.items() if value is not None}
+    return said(
+        model_name=trainer.get("lm_name"), k=k, seed=trainer.get("seed"), layer=trainer.get("layer"),
+        trainer_class=trainer.get("trainer_class"), submodule_name=trainer.get("submodule_name"),
+        steps=trainer.get("steps"), context_size=buffer.get("ctx_len"),
+        group_sizes=tensors["group_sizes"].tolist() if "group_sizes" in tensors else None,
+    )  # fmt: skip
 
 
 FORMAT = by_contents("dictionary_learning", "config.json with trainer.dict_class, and ae.pt", marks, build)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saebench.errors import UserError
 from saebench.saes.architectures import ReLU
-from saebench.saes.building import renamed
+from saebench.saes.building import layer_names, renamed, said
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.gate import admit
@@ -18,22 +18,28 @@ from saebench.saes.layered import Layered
 from saebench.yamlfile import read_keys
 
 _ENCODER = ".encoder.0.weight"
-PUBLISHED = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight", "b_dec": "decoder.bias"}
-_TRAINED = {"W_enc": "encoder.0.weight", "b_enc": "encoder.0.bias", "W_dec": "decoder.weight", "b_dec": "decoder.bias"}
+_PUBLISHED, _TRAINED = layer_names("encoder", "decoder"), layer_names("encoder.0", "decoder")
 
 
 def marks(checkpoint: Checkpoint) -> bool:
     """Whether there is one dictionary and its YAML, or one for each place (`blocks-6-hook_mlp_out.decoder.weight`)."""
     return bool(_places(checkpoint)) or (
-        set(checkpoint.shapes) == set(PUBLISHED.values()) and bool(positions(checkpoint))
+        set(checkpoint.shapes) == set(_PUBLISHED.values()) and bool(positions(checkpoint))
     )
 
 
 def positions(checkpoint: Checkpoint) -> list[str]:
-    """The hooks that the run's YAML names under `saes: sae_positions`, none where there is no such file."""
+    """The hooks that the run's YAML names under `saes: sae_positions`, none where there is no such file.
+
+    Raises:
+        UserError: Something else stands there.
+    """
     told = _settings(checkpoint.weights).get("saes")
     named = told.get("sae_positions") if isinstance(told, dict) else None
-    return [named] if isinstance(named, str) else list(named or [])
+    listed = [named] if isinstance(named, str) else named or []
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise UserError(f"{checkpoint.where}: sae_positions in its configuration must be hooks, found {named!r}.")
+    return listed
 
 
 def build(checkpoint: Checkpoint) -> Coder | Layered:
@@ -54,17 +60,16 @@ def build(checkpoint: Checkpoint) -> Coder | Layered:
         raise UserError(
             f"{where}: its configuration names {len(hooks)} places ({', '.join(hooks)}), but it holds one SAE."
         )
-    return _coder(tensors, PUBLISHED, hooks[0], checkpoint)
+    return _coder(tensors, _PUBLISHED, hooks[0], checkpoint)
 
 
 def _coder(tensors: Mapping[str, Tensor], names: Mapping[str, str], hook: str, checkpoint: Checkpoint) -> Coder:
     weights = renamed(tensors, names, checkpoint.where, transposed=("W_enc", "W_dec"))
     weights["W_dec"] = weights["W_dec"] / weights["W_dec"].norm(dim=1, keepdim=True).clamp_min(1e-12)
     told = _settings(checkpoint.weights)
-    facts: dict[str, Any] = {"model_name": told.get("tlens_model_name"), "seed": told.get("seed")}
     coder = ReLU(
         **weights, architecture="e2e", hook_in=hook, hook_out=hook,
-        metadata={key: fact for key, fact in facts.items() if fact is not None},
+        metadata=said(model_name=told.get("tlens_model_name"), seed=told.get("seed")),
     )  # fmt: skip
     return admit(coder, checkpoint.where)
 

@@ -15,6 +15,9 @@ from saebench.saes.coder import Coder
 from saebench.saes.codes import Codes
 from saebench.saes.protocol import SparseCoder
 
+FAR = 2.0
+"""Ratio of measured to declared L0, either way, that draws a warning."""
+
 
 def check_finite(tensors: Mapping[str, Tensor], where: str, sums: Mapping[str, Tensor] = MappingProxyType({})) -> None:
     """Refuse weights with NaN or infinity.
@@ -142,6 +145,12 @@ def check_fits(coder: SparseCoder, width_in: int, width_out: int) -> None:
             )
 
 
+def declared_l0(coder: SparseCoder) -> float | None:
+    """Latents a token that a checkpoint declares, by its L0 or its k; None where it says nothing that is a number."""
+    told = coder.metadata.get("l0") or coder.metadata.get("k")
+    return float(told) if isinstance(told, (int, float)) and not isinstance(told, bool) and told > 0 else None
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a coder does on a probe batch, beside what it declares.
@@ -186,9 +195,9 @@ def measure(
     l0 = float(codes.l0.double().mean())
     explained = float(1 - error / spread)
     warnings: list[str] = []
-    declared = coder.metadata.get("l0") or coder.metadata.get("k")
-    if declared and not 0.5 <= l0 / float(declared) <= 2:
-        warnings.append(f"measured L0 is {l0:.1f}, declared {float(declared):g}: wrong hook or normalisation?")
+    declared = declared_l0(coder)
+    if declared and not 1 / FAR <= l0 / declared <= FAR:
+        warnings.append(f"measured L0 is {l0:.1f}, declared {declared:g}: wrong hook or normalisation?")
     if l0 == 0:
         warnings.append("no latent fires on the probe batch")
     if explained < 0:

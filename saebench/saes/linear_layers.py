@@ -7,7 +7,7 @@ from typing import Any
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import JumpReLU, ReLU, TopK
-from saebench.saes.building import renamed, scalar
+from saebench.saes.building import layer_names, renamed, said, scalar
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.cross_layer import block_hook, settings
@@ -24,12 +24,7 @@ _OTHERS = ("config.json", "cfg.json", "hyperparams.json")
 """Configurations that make two linear layers another format's."""
 
 
-def _pair(encoder: str, decoder: str) -> dict[str, str]:
-    return {"W_enc": f"{encoder}.weight", "b_enc": f"{encoder}.bias",
-            "W_dec": f"{decoder}.weight", "b_dec": f"{decoder}.bias"}  # fmt: skip
-
-
-GOODFIRE, LAYERS = _pair("encoder_linear", "decoder_linear"), _pair("encoder", "decoder")
+GOODFIRE, LAYERS = layer_names("encoder_linear", "decoder_linear"), layer_names("encoder", "decoder")
 
 
 def marks_goodfire(checkpoint: Checkpoint) -> bool:
@@ -121,11 +116,10 @@ def build_circuit(checkpoint: Checkpoint) -> Coder:
     kind: Any = JumpReLU if "threshold" in weights else TopK if act == "topk" or "k" in tensors else ReLU
     if kind is TopK:
         weights["k"] = whole(k, where)
-    facts = {"model_name": told.get("model_name"), "k": weights.get("k")}
     prefix = {JumpReLU: "jumprelu_", TopK: "topk_", ReLU: ""}[kind] + ("skip_" if "W_skip" in names else "")
     coder = kind(
         **weights, architecture=f"{prefix}transcoder", hook_in=ends[0], hook_out=ends[1],
-        metadata={key: fact for key, fact in facts.items() if fact is not None},
+        metadata=said(model_name=told.get("model_name"), k=weights.get("k")),
     )  # fmt: skip
     return admit(coder, where)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from saebench.errors import UserError, unknown
-from saebench.saes.building import check_shape, check_sizes, number, scalar, section
+from saebench.saes.building import check_shape, check_sizes, number, said, scalar, section
 from saebench.saes.checkpoint import Checkpoint
 
 LOG = ("log_jumprelu_threshold", "activation_function.log_jumprelu_threshold")
@@ -120,9 +120,8 @@ def facts(checkpoint: Checkpoint, config: Mapping[str, Any], **more: Any) -> dic
     """What a checkpoint declares, for its metadata."""
     model = checkpoint.configs.get("lm_config.json", {})
     widths = config.get("matryoshka_widths")
-    found = {
-        "model_name": model.get("model_from_pretrained_path") or model.get("model_name"), "seed": config.get("seed"),
-        "k": config.get("top_k") if config.get("act_fn") == "topk" else None,
-        "training_architecture_details": {"matryoshka_widths": widths} if widths else None, **more,
-    }  # fmt: skip
-    return {key: value for key, value in found.items() if value is not None}
+    return said(
+        model_name=model.get("model_from_pretrained_path") or model.get("model_name"), seed=config.get("seed"),
+        k=config.get("top_k") if config.get("act_fn") == "topk" else None,
+        training_architecture_details={"matryoshka_widths": widths} if widths else None, **more,
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saebench.errors import UserError, unknown
 from saebench.saes.architectures import JumpReLU, ReLU, TopK
-from saebench.saes.building import check_sizes, renamed
+from saebench.saes.building import check_sizes, of_each, renamed, said
 from saebench.saes.checkpoint import Checkpoint, by_contents
 from saebench.saes.coder import Coder
 from saebench.saes.files import read_json
@@ -59,7 +59,8 @@ def build(checkpoint: Checkpoint) -> Coder:
         raise _no_threshold(told, where)
     weights = renamed(tensors, names | bars, where, ignored=("num_batches_not_active", "k", "group_sizes"))
     d_in, latents = weights["W_enc"].shape
-    check_sizes(told, {"act_size": d_in, "dict_size": latents}, where)
+    nested = name.startswith("global")  # as wide as its groups, whatever dict_size says
+    check_sizes(told, {"act_size": d_in, **({} if nested else {"dict_size": latents})}, where)
     if told.get("tied_weights"):
         weights["W_dec"] = weights["W_enc"].T.contiguous()
     warnings = _bias(weights, told, kept=kind is ReLU or name == "jumprelu")
@@ -76,7 +77,8 @@ def build(checkpoint: Checkpoint) -> Coder:
         weights["k"] = whole(told.get("top_k"), where)
     coder = kind(
         **weights, centred=name != "jumprelu", normalise="layer_norm" if told.get("input_unit_norm") else "none",
-        architecture=architecture, hook_in=hook, hook_out=hook, metadata=_facts(told, name), warnings=warnings,
+        architecture=architecture, hook_in=hook, hook_out=hook, metadata=_facts(told, name, latents, where),
+        warnings=warnings,
     )  # fmt: skip
     return admit(coder, where)
 
@@ -100,7 +102,7 @@ def _threshold(bar: Tensor, latents: int, told: Mapping[str, Any], where: str, *
         return bar.exp()
     if bar.numel() == 1 and float(bar) <= 0:
         raise _no_threshold(told, where)
-    return bar.reshape(-1).expand(latents).contiguous()
+    return of_each(bar, latents)
 
 
 def _no_threshold(told: Mapping[str, Any], where: str) -> UserError:
@@ -113,14 +115,25 @@ def _no_threshold(told: Mapping[str, Any], where: str) -> UserError:
     )
 
 
-def _facts(told: Mapping[str, Any], name: str) -> dict[str, Any]:
-    groups = told.get("group_sizes") if name.startswith("global") else None
-    facts = {
-        "model_name": told.get("model_name"), "k": told.get("top_k") if name.endswith("topk") else None,
-        "seed": told.get("seed"), "context_size": told.get("seq_len"), "dataset_path": told.get("dataset_path"),
-        "group_sizes": ast.literal_eval(groups) if isinstance(groups, str) else groups,
-    }  # fmt: skip
-    return {key: value for key, value in facts.items() if value is not None}
+def _facts(told: Mapping[str, Any], name: str, latents: int, where: str) -> dict[str, Any]:
+    k = told.get("top_k") if name.endswith("topk") else None
+    return said(
+        model_name=told.get("model_name"), k=None if k is None else whole(k, where), seed=told.get("seed"), context_size=told.get("seq_len"), dataset_path=told.get("dataset_path"),
+        group_sizes=_groups(told.get("group_sizes"), latents, where) if name.startswith("global") else None,
+    )  # fmt: skip
+
+
+def _groups(told: Any, latents: int, where: str) -> list[int] | None:
+    """Sizes of the groups of a Matryoshka SAE, which the scripts write down as text."""
+    try:
+        sizes = json.loads(told) if isinstance(told, str) else told
+    except ValueError:
+        sizes = told
+    if sizes is None:
+        return None
+    if not isinstance(sizes, list) or not all(type(size) is int for size in sizes) or sum(sizes) != latents:
+        raise UserError(f"{where}: group_sizes must be whole numbers that add up to {latents}, found {told!r}.")
+    return sizes
 
 
 FORMAT = by_contents("nanda", "W_enc and W_dec beside a configuration with act_size and dict_size", marks, build)

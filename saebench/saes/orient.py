@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from saebench.errors import UserError, nearest
-from saebench.saes.building import single
+from saebench.saes.building import of_each, single
 
 ALIASES = {
     "W_enc": ("W_enc", "w_enc", "W_E", "encoder.weight", "encoder_linear.weight", "W_encoder", "encoder"),
@@ -93,8 +93,8 @@ def oriented(named: Mapping[str, Tensor], transposed: Collection[str] | None, wh
             found[name] = _turned(name, found, transposed, where)
     if "W_dec" in found:
         found.setdefault("b_dec", torch.zeros(found["W_dec"].shape[1]))
-        if "threshold" in found and found["threshold"].numel() == 1:
-            found["threshold"] = found["threshold"].reshape(1).expand(len(found["W_dec"])).contiguous()
+        if "threshold" in found:
+            found["threshold"] = of_each(found["threshold"], len(found["W_dec"]))
     return found
 
 

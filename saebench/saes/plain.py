@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from saebench.errors import UserError
-from saebench.saes.building import scalar
+from saebench.saes.building import of_each, said, scalar
 from saebench.saes.checkpoint import weight_files
 from saebench.saes.coder import Coder, Normalisation
 from saebench.saes.crosscoder import crosscoder
@@ -134,8 +134,8 @@ def _crosscoder(told: Description, kind: Style, tensors: Mapping[str, Tensor], *
     if "log_threshold" in named:
         named["threshold"] = named.pop("log_threshold").exp()
     weights = kind.complete(named, where)
-    if "threshold" in weights and weights["threshold"].numel() == 1:
-        weights["threshold"] = weights["threshold"].reshape(1).expand(len(weights["b_enc"])).contiguous()
+    if "threshold" in weights:
+        weights["threshold"] = of_each(weights["threshold"], len(weights["b_enc"]))
     make = partial(kind.cls, **kind.settings(k, told.options, where), architecture=told.architecture)
     made = crosscoder(weights, told.hook, make, scales=told.input_scale, transposed=told.transposed or (), where=where)
     return made.replace(metadata=_facts(told, k))
@@ -212,8 +212,7 @@ def _centred(told: Description, kind: Style, weights: Mapping[str, Tensor], wher
 
 
 def _facts(told: Description, k: int | None) -> dict[str, Any]:
-    facts = {"model_name": told.model, "k": None if k is None else int(k), "l0": told.l0, **told.metadata}
-    return {key: value for key, value in facts.items() if value is not None}
+    return said(**{"model_name": told.model, "k": None if k is None else int(k), "l0": told.l0, **told.metadata})
 
 
 FORMAT = Format("plain", f"{NAME} beside weights of any names", detect, load)

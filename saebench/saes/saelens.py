@@ -15,7 +15,7 @@ from saebench import hub
 from saebench.errors import UserError, unknown
 from saebench.saes import temporal
 from saebench.saes.architectures import AbsTopK, JumpReLU, TopK
-from saebench.saes.building import single
+from saebench.saes.building import of_each, single
 from saebench.saes.coder import Coder
 from saebench.saes.files import read_json, read_tensors
 from saebench.saes.formats import Format
@@ -145,7 +145,7 @@ def _prepare(weights: dict[str, Tensor], config: Mapping[str, Any], where: str, 
         out["threshold"] = out.pop("log_threshold").exp()
     if "topk_threshold" in out:
         threshold = out.pop("topk_threshold").to(out["W_dec"].dtype)
-        out["threshold"] = threshold.expand(len(out["W_dec"])).contiguous()
+        out["threshold"] = of_each(threshold, len(out["W_dec"]))
     factor = out.pop("scaling_factor", out.pop("finetuning_scaling_factor", None))
     if factor is not None and bool((factor != 1).any()):
         if not config.get("finetuning_scaling_factor"):

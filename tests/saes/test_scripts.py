@@ -35,6 +35,28 @@ def test_without_a_threshold_batchtopk_is_refused_and_the_way_out_works(unset: b
 @pytest.mark.parametrize(
     ("told", "message"),
     [
+        ({"group_sizes": "[8, 8"}, f"group_sizes must be whole numbers that add up to {F}, found '.8, 8'"),
+        ({"group_sizes": [8, 8]}, f"group_sizes must be whole numbers that add up to {F}, found .8, 8."),
+        ({"top_k": "many"}, "needs a whole number k of at least 1, found 'many'"),
+    ],
+)
+def test_groups_of_a_matryoshka_must_be_those_of_its_tensors(
+    told: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder, _ = foreign.nanda("global-matryoshka-topk")(tmp_path)
+    changed(folder / NANDA, lambda config: config.update(told))
+    refused(folder, message)
+
+
+def test_a_matryoshka_is_as_wide_as_its_groups_whatever_dict_size_says(tmp_path: Path) -> None:
+    folder, _ = foreign.nanda("global-matryoshka-topk")(tmp_path)
+    changed(folder / NANDA, lambda config: config.update(dict_size=7))
+    assert load_sae(folder).d_sae == F
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
         ({"sae_type": "batch-tokp"}, "sae_type in the configuration of .*'batch-tokp'. Did you mean 'batchtopk'"),
         ({"activation": "gelu"}, "its activation is 'gelu', but only relu is known"),
         ({"dict_size": 2 * F}, f"dict_size is {2 * F}, but its tensors have {F}"),
@@ -87,6 +109,8 @@ def test_a_yaml_that_names_several_places_does_not_say_which_sae_this_is(tmp_pat
     told = {"saes": {"sae_positions": ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"]}}
     file.with_suffix(".yaml").write_text(json.dumps(told))
     refused(file, "names 2 places .*but it holds one SAE")
+    file.with_suffix(".yaml").write_text(json.dumps({"saes": {"sae_positions": 5}}))
+    refused(file, "sae_positions in its configuration must be hooks, found 5")
 
 
 def test_the_first_script_read_the_neurons_of_one_layer(tmp_path: Path) -> None:
