@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from saebench.metric import Count, NotApplicable, Positive, Sums
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from saebench.inputs import EntityCodes, EntityModel
 
-ERRORS = ("dropped", "kept")
+Error = Literal["dropped", "kept"]
+"""What becomes of the SAE's error when latents are exchanged."""
+ERRORS: tuple[Error, ...] = ("dropped", "kept")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Fit(Search):
         error: What becomes of the SAE's error: `kept`, `dropped` or both.
     """
 
-    error: tuple[str, ...] = ERRORS
+    error: tuple[Error, ...] = ERRORS
 
 
 SEARCH, FIT = Search(), Fit()
@@ -64,12 +66,8 @@ def masks(e: EntityCodes, fit: Fit) -> Masks:
 
     Raises:
         NotApplicable: The model knows none of the attributes, or none is at the entity's last token.
-        ValueError: Another treatment of the error than `dropped` and `kept`.
     """
-    error = (fit.error,) if isinstance(fit.error, str) else tuple(fit.error)
-    bad = [name for name in error if name not in ERRORS]
-    if bad or not error:
-        raise ValueError(f"error is {', '.join(bad) or 'empty'}; it is kept, dropped or both: error: [dropped, kept]")
+    error = fit.error
 
     def make() -> Masks:
         found, notes = known(e.model, fit.steps * fit.batch // 2, fit.pairs)

@@ -30,8 +30,8 @@ class Grid:
 
     retain_thresholds: tuple[Share, ...] = (0.001, 0.01)
     n: tuple[Count, ...] = (10, 20)
-    multipliers: tuple[Positive, ...] = (25.0, 50.0, 100.0, 200.0)
-    relative: tuple[Positive, ...] = (1.0, 2.0, 5.0)
+    multipliers: tuple[Positive, ...] | tuple[()] = (25.0, 50.0, 100.0, 200.0)
+    relative: tuple[Positive, ...] | tuple[()] = (1.0, 2.0, 5.0)
 
 
 class Setting(NamedTuple):

@@ -94,10 +94,15 @@ def metric_facts(metric: Metric) -> dict[str, Any]:
         "inputs": ", ".join(kind.__name__ for kind in metric.inputs.values()),
         "cost": _cost(metric),
         "interval over": metric.units if metric.units != "none" else "nothing (no interval)",
-        "settings": ", ".join(f"{k}={v}" for k, v in metric.settings.items()) or "-",
+        "settings": f"\n{'':15}".join(_setting(metric, name) for name in metric.settings) or "-",
         "signature": metric.signature,
         **({"caution": metric.caution} if metric.caution else {}),
     }
+
+
+def _setting(metric: Metric, name: str) -> str:
+    takes = metric.takes(name)
+    return f"{name}={metric.settings[name]}" + (f": {takes}" if takes else "")
 
 
 def _cost(metric: Metric) -> str:

@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from saebench.errors import UserError, unknown
-from saebench.signature import Within, checked, packed, read_signature
+from saebench.signature import Within, checked, packed, read_signature, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,6 +182,11 @@ class Metric:
         }
         twin.settings = {**self.settings, **given}
         return twin
+
+    def takes(self, setting: str) -> str:
+        """What may be given for a setting, in words; "" where its type does not say."""
+        kind = self._kinds[setting]
+        return "" if kind is Any else words(kind)
 
     @property
     def kind(self) -> str:

@@ -66,8 +66,8 @@ def metric_page(metric: Metric, suites: list[str]) -> str:
     parts += [f"> {_inline(metric.caution)}"] if metric.caution else []
     parts += [_prose(rest)] if rest.strip() else []
     parts += [_table(["", ""], [[name, _inline(str(value))] for name, value in facts.items()])]
-    settings = [[f"`{name}`", f"`{value}`"] for name, value in metric.settings.items()]
-    parts += [f"## Settings\n\n{_table(['setting', 'default'], settings)}"] if settings else []
+    settings = [[f"`{name}`", f"`{value}`", metric.takes(name)] for name, value in metric.settings.items()]
+    parts += [f"## Settings\n\n{_table(['setting', 'default', 'takes'], settings)}"] if settings else []
     parts += [_sources(metric.name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

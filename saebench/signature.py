@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 from saebench.errors import UserError, unknown
@@ -30,9 +32,9 @@ class Within:
     beyond: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies within."""
+        """Whether a finite number lies within."""
         low = value > self.least if self.beyond else value >= self.least
-        return low and (self.most is None or value <= self.most)
+        return low and value <= (math.inf if self.most is None else self.most) and math.isfinite(value)
 
     def __str__(self) -> str:
         if self.most is not None:
@@ -113,7 +115,7 @@ def checked(value: Any, kind: Any, what: str, default: Any) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
     value = tuple(value) if isinstance(value, list) else value
-    if typing.get_origin(kind) is tuple and isinstance(value, (int, float, str)):
+    if _item(kind) is not None and isinstance(value, (int, float, str)):
         value = (value,)
     try:
         TypeAdapter(kind).validate_python(value, strict=True)
@@ -124,26 +126,36 @@ def checked(value: Any, kind: Any, what: str, default: Any) -> Any:
     return value
 
 
+def words(kind: Any) -> str:
+    """What may be given for a setting, from its type, such as "a whole number of at least 1"."""
+    if (item := _item(kind)) is not None:
+        return f"a list, each {words(item)}"
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
+    bounds = [str(one) for one in getattr(kind, "__metadata__", ()) if isinstance(one, Within)]
+    return " ".join([_WORDS.get(getattr(kind, "__origin__", kind), str(kind)), *bounds])
+
+
+def _item(kind: Any) -> Any:
+    """What each of a list is: X of `tuple[X, ...]`, also in a union with `tuple[()]`, which may be empty; else None."""
+    return next((args[0] for one in _options(kind) if typing.get_origin(one) is tuple and (args := one.__args__)), None)
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) is UnionType else (kind,)
+
+
 def _holds(value: Any, kind: Any) -> bool:
     """Whether a value of the right kind, and each of a list, lies within the bounds that the kind carries."""
-    if typing.get_origin(kind) is tuple:
-        return all(_holds(one, typing.get_args(kind)[0]) for one in value)
+    if (item := _item(kind)) is not None:
+        return all(_holds(one, item) for one in value) and (bool(value) or len(_options(kind)) > 1)
     return all(bounds.holds(value) for bounds in getattr(kind, "__metadata__", ()) if isinstance(bounds, Within))
 
 
 def _unfit(value: Any, kind: Any, what: str, default: Any) -> UserError:
     given = list(value) if isinstance(value, tuple) else value
     example = list(default) if isinstance(default, tuple) else default
-    return UserError(f"{what} must be {_words(kind)}, such as {example!r} (got {given!r}).")
-
-
-def _words(kind: Any) -> str:
-    if typing.get_origin(kind) is tuple:
-        return f"a list, each {_words(typing.get_args(kind)[0])}"
-    if typing.get_origin(kind) is typing.Literal:
-        return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
-    bounds = [str(one) for one in getattr(kind, "__metadata__", ()) if isinstance(one, Within)]
-    return " ".join([_WORDS.get(getattr(kind, "__origin__", kind), str(kind)), *bounds])
+    return UserError(f"{what} must be {words(kind)}, such as {example!r} (got {given!r}).")
 
 
 def _annotations(owner: Any) -> dict[str, Any]:

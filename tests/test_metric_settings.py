@@ -138,3 +138,27 @@ def test_bounds_are_said_in_words(name: str, settings: dict, said: str) -> None:
 
     with pytest.raises(UserError, match=said):
         get(name).with_settings(**settings)
+
+
+def test_a_list_may_be_empty_only_where_its_type_says_so() -> None:
+    from saebench.registry import get
+
+    with pytest.raises(UserError, match=r"each a number from 0 to 1, such as \[0.01, 0.1\] \(got \[\]\)"):
+        get("dense_fraction").with_settings(above=[])
+    assert get("unlearning").with_settings(multipliers=[]).settings["multipliers"] == ()
+    assert get("unlearning").with_settings(relative=2).settings["relative"] == (2,)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_number_is_finite(value: float) -> None:
+    from saebench.registry import get
+
+    with pytest.raises(UserError, match="must be a number above 0"):
+        get("tpp").with_settings(c=value)
+
+
+def test_show_says_what_a_setting_takes() -> None:
+    from saebench.listing import shown
+
+    assert "k=(1, 2, 5): a list, each a whole number of at least 1" in shown("sparse_probing")
+    assert "pooling=mean: one of 'mean', 'max', 'last'" in shown("sparse_probing")

@@ -15,8 +15,8 @@ HEADERS = ("metric", "A", "B", "B - A", "95 % interval", "p (Holm)", "verdict")
 OUTCOMES = ("better", "worse", "differs", "equal", "cannot tell", "not comparable", "missing")
 _NAMED = 8
 """Most regressions that the headline names, and lines that a note does."""
-_LACKED = 12
-"""Most lines that stand in a plain table though A lacks them and nothing holds them."""
+_UNHELD = 12
+"""Most lines that stand in a plain table though one side lacks them and no gate holds them."""
 HELD = ("regression", "missing", "cannot tell", "pass")
 
 
@@ -53,11 +53,11 @@ def text(comparison: Comparison) -> str:
     for pair, lines in by_pair(comparison.lines):
         parts.append(f"A: {pair[0]}\nB: {pair[1]}\n")
         lacked = [line for line in lines if line.verdict == "missing" and not line.held]
-        hidden = {id(line) for line in lacked} if len(lacked) > _LACKED else set()
+        hidden = {id(line) for line in lacked} if len(lacked) > _UNHELD else set()
         rows = [HEADERS, *(cells(line) for line in lines if id(line) not in hidden)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
         parts += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        parts += [f"  {len(hidden)} rows that A lacks are left out"] if hidden else []
+        parts += [f"  {len(hidden)} lines that one side lacks and no gate holds are left out"] if hidden else []
         parts += [f"  {note}" for note in notes(lines)]
         parts.append("")
     parts += [f"only in {side}: {', '.join(names)}" for side, names in lonely(comparison)]

@@ -118,7 +118,8 @@ def _no_threshold(told: Mapping[str, Any], where: str) -> UserError:
 def _facts(told: Mapping[str, Any], name: str, latents: int, where: str) -> dict[str, Any]:
     k = told.get("top_k") if name.endswith("topk") else None
     return said(
-        model_name=told.get("model_name"), k=None if k is None else whole(k, where), seed=told.get("seed"), context_size=told.get("seq_len"), dataset_path=told.get("dataset_path"),
+        model_name=told.get("model_name"), k=None if k is None else whole(k, where), seed=told.get("seed"),
+        context_size=told.get("seq_len"), dataset_path=told.get("dataset_path"),
         group_sizes=_groups(told.get("group_sizes"), latents, where) if name.startswith("global") else None,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from saebench.evals._ravel_pairs import Pairs, exchanges
 from saebench.evals._ravel_scores import sums
 from torch import Tensor
 
+from saebench.errors import UserError
 from saebench.inputs import EntityCodes
 from saebench.metric import Metric, NotApplicable
 from saebench.saes import Codes
@@ -236,10 +237,12 @@ def test_rows_are_the_scoring_entities() -> None:
 
 
 def test_an_unknown_treatment_of_the_error_is_refused() -> None:
-    e = entity_codes(toy_model(), _true_latents())
-    with pytest.raises(ValueError, match="error is added"):
-        _values(ravel.ravel_cause, e, error=("added",))
-    assert set(_values(ravel.ravel_cause, e, error="kept")) >= {"error=kept"}
+    with pytest.raises(UserError, match="each one of 'dropped', 'kept'"):
+        ravel.ravel_cause.with_settings(error=["added"])
+    kept = ravel.ravel_cause.with_settings(error="kept").settings
+    assert set(_values(ravel.ravel_cause, entity_codes(toy_model(), _true_latents()), error=kept["error"])) >= {
+        "error=kept"
+    }
 
 
 def test_pairs_repeat_only_where_there_are_too_few() -> None:

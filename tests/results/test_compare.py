@@ -101,7 +101,7 @@ def test_rows_that_only_b_has_do_not_bury_the_others(make: Any, rng: np.random.G
     x = rng.normal(size=UNITS)
     more = make.rows("cost", make.sums(rng.normal(size=(UNITS, 40))), slices=slices)
     told = compare(run(make, {"mean": x}), Results([*run(make, {"mean": x}), *more])).text()
-    assert "40 rows that A lacks are left out" in told and "cost[s30]" not in told
+    assert "40 lines that one side lacks and no gate holds are left out" in told and "cost[s30]" not in told
     assert "cost[s7] and 32 more: no row in A" in told
 
 
