@@ -22,7 +22,7 @@ def nmse_by_position(r: Reconstruction, t: TokenInfo, *, edges: tuple[Count, ...
     return _by_band(r, _band(t.position, rising), _names("position", rising))
 
 
-@metric(version=1, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))
+@metric(version=2, unit="share of power", better="lower", best=0.0, bounds=(0.0, None))
 def nmse_by_frequency(r: Reconstruction, t: TokenInfo, *, edges: tuple[Share, ...] = (1e-4, 1e-3, 1e-2)) -> Sums:
     """Squared error as a share of the target's power, by how frequent the token is in the corpus.
 
@@ -47,7 +47,8 @@ def _band(values: Tensor, edges: tuple[float, ...]) -> Tensor:
     """How many edges each value has reached, `[tokens]`."""
     import torch
 
-    return torch.bucketize(values.double(), torch.tensor(edges, dtype=torch.float64, device=values.device), right=True)
+    # in the values' own precision, so that a share of exactly one in a hundred has reached 0.01
+    return torch.bucketize(values, torch.tensor(edges, dtype=values.dtype, device=values.device), right=True)
 
 
 def _by_band(r: Reconstruction, band: Tensor, names: list[str]) -> Sums:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from saebench.evals.detection import detection, detection_auroc, detection_saebench
 from saebench.evals.sensitivity import sensitivity
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -35,7 +36,10 @@ def known() -> tuple[Results, list[DrawnLatents]]:
 
 def _kept(sae: Any, **more: Any) -> tuple[Results, list[DrawnLatents]]:
     """Rows, and the latents they are about in the order of the samplings."""
-    names = ("detection", "fuzzing", "detection_auroc", "detection@saebench", "ngram_explainability", "sensitivity")
+    names = (
+        "detection", "fuzzing", "detection_auroc", "fuzzing_auroc", "detection@saebench", "ngram_explainability",
+        "sensitivity", "input_score",
+    )  # fmt: skip
     suite = {
         "metric": [{name: ALL} for name in names],
         "data": {"text": {"source": "world", "tokens": 20_000}},
@@ -116,6 +120,49 @@ def test_scores_equal_scikit_learns_latent_by_latent(known: tuple[Results, list[
         areas.append(roc_auc_score(truth, np.array(one.answers.confidence)))
     assert _value(results, "detection").value == pytest.approx(np.mean(scores))
     assert _value(results, "detection_auroc").value == pytest.approx(np.mean(areas))
+    fuzzed = [one for one in drawn.fuzzing() if one.answers is not None]
+    areas = [roc_auc_score(np.array(one.truth), np.array(one.answers.confidence)) for one in fuzzed if one.answers]
+    assert _value(results, "fuzzing_auroc").value == pytest.approx(np.mean(areas))
+
+
+def test_input_score_equals_a_count_over_the_model_s_own_modules(known: tuple[Results, list[DrawnLatents]]) -> None:
+    """The head and final norm are called as modules; peaks are looked up window by window."""
+    results, (drawn, *_) = known
+    sae, model = WordDetectors([*LEXICAL, *DENSE]), world_model().model
+    norm = model.gpt_neox.final_layer_norm
+    scores = []
+    for latent in drawn.latents:
+        with torch.no_grad():
+            logits = model.get_output_embeddings()(norm(sae.W_dec[latent.latent] * sae.W_dec.shape[1] ** 0.5))
+        promoted = set(np.argsort(-logits.numpy(), kind="stable")[:20].tolist())
+        hits = []
+        for half in (latent.shown, latent.held_out):
+            for window, acts in zip(half.top.windows, half.top.acts, strict=True):
+                hits.append(int(half.top.ids(int(window))[np.abs(acts).argmax()]) in promoted)
+        scores.append(np.mean(hits))
+    assert _value(results, "input_score").value == pytest.approx(np.mean(scores))
+    assert min(scores) < max(scores), "latents that all score alike show little"
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_sensitivity_equals_a_search_token_by_token(before: int, known: tuple[Results, list[DrawnLatents]]) -> None:
+    results, (drawn, *_) = known
+    shares = []
+    for latent in drawn.latents:
+        like = set()
+        for kept in (latent.shown.top, latent.shown.weighted):
+            for window, acts in zip(kept.windows, kept.acts, strict=True):
+                ids, at = [int(i) for i in kept.ids(int(window))], int(np.abs(acts).argmax())
+                like |= {tuple(ids[at - before : at + 1])} if at >= before else set()
+        pool = latent.held_out.pool
+        found = []
+        for window, acts in zip(pool.windows, pool.acts, strict=True):
+            ids = [int(i) for i in pool.ids(int(window)) if i >= 0]
+            if any(tuple(ids[at - before : at + 1]) in like for at in range(before, len(ids))):
+                found.append(bool(np.any(acts != 0)))
+        if found:
+            shares.append(np.mean(found))
+    assert _value(results, "sensitivity", f"before={before}").value == pytest.approx(np.mean(shares))
 
 
 def test_explainability_equals_a_search_of_the_whole_held_out_half(known: tuple[Results, list[DrawnLatents]]) -> None:

@@ -7,7 +7,7 @@ import torch
 
 import saebench as sb
 from tests.helpers.by_hand import core_numbers
-from tests.helpers.toys import EOS, HOOK, ToySAE, token_rows
+from tests.helpers.toys import EOS, ToySAE, token_rows
 
 
 def _texts(kind: str) -> torch.Tensor:
@@ -85,6 +85,11 @@ def test_geometry_equals_numpy(llama: torch.nn.Module) -> None:
     encoder = sae.W_enc.detach().double().numpy().T
     paired = (encoder * decoder).sum(1) / np.linalg.norm(encoder, axis=1) / np.linalg.norm(decoder, axis=1)
     assert got["encoder_decoder_cosine"] == pytest.approx(paired.mean(), rel=1e-4)
+    columns = encoder / np.linalg.norm(encoder, axis=1, keepdims=True)
+    near = columns @ columns.T
+    np.fill_diagonal(near, -np.inf)
+    assert got["encoder_neighbour_cosine"] == pytest.approx(near.max(1).mean(), rel=1e-4)
+    assert abs(got["encoder_neighbour_cosine"] - got["decoder_neighbour_cosine"]) > 1e-3
 
 
 def test_densities_equal_counts(llama: torch.nn.Module) -> None:
@@ -116,15 +121,15 @@ def test_a_latent_that_fires_on_exactly_the_share_is_not_above_it() -> None:
     assert get("dense_fraction").finished(fields)["dense"].ravel().tolist() == [False, True, False]
 
 
-def test_strata_add_up_to_the_whole(llama: torch.nn.Module) -> None:
-    """Error by position against a mask, and by domain against evaluations of each domain alone."""
-    rows, sae = token_rows(10, 9, seed=7), ToySAE(seed=6)
+def test_tokens_that_are_decoded_to_zero_are_counted(llama: torch.nn.Module) -> None:
+    """A coder without biases that is silent on the tokens whose first channel is negative."""
+    rows, sae = token_rows(12, 9, seed=8), ToySAE(seed=7)
+    encode, decode = sae.encode, sae.decode
+    sae.encode = lambda x: encode(x) * (x[:, :1] > 0)  # type: ignore[method-assign]
+    sae.decode = lambda f: decode(f) - decode(torch.zeros_like(f))  # type: ignore[method-assign]
     with torch.no_grad():
-        x = llama(rows, output_hidden_states=True).hidden_states[2].double()
-        error = (x - sae.decode(sae.encode(x.float())).double()).square().sum(-1)
+        x = llama(rows, output_hidden_states=True).hidden_states[2][:, 1:].reshape(-1, 16)
+        share = float((sae.decode(sae.encode(x)) == 0).all(-1).double().mean())
     frame = sb.evaluate(sae, "core", model=llama, data={"text": rows}).frame()
-    got = frame[(frame.role == "sae") & (frame.metric == "nmse_by_position")].set_index("slice").value
-    power = x.square().sum(-1)
-    assert got["position<4"] == pytest.approx(float(error[:, 1:4].sum() / power[:, 1:4].sum()), rel=1e-5)
-    assert got["position=4-16"] == pytest.approx(float(error[:, 4:].sum() / power[:, 4:].sum()), rel=1e-5)
-    assert HOOK in set(frame.hook_in)
+    got = frame[(frame.role == "sae") & (frame.metric == "zero_reconstruction_fraction")].value.item()
+    assert got == pytest.approx(share) and 0.2 < share < 0.95

@@ -38,6 +38,8 @@ class Given:
         other: Dense codes of the text that is not scored; by default the same codes.
         other_labels: Its labels.
         per_row: Tokens in a row, which is a document.
+        vocabulary: Number of token ids.
+        domain: Number of each token's domain, `[n]`, named by `domains`.
     """
 
     codes: Tensor
@@ -52,6 +54,8 @@ class Given:
     other_labels: Tensor | None = None
     per_row: int = 10
     vocabulary: int = 50
+    domain: Tensor | None = None
+    domains: tuple[str, ...] = ()
 
     def but(self, **changes: Any) -> Given:
         """The same with changes."""
@@ -83,8 +87,8 @@ class Given:
                 ids[part],
                 (place % self.per_row + 1)[part],
                 (count / n)[ids[part]],
-                torch.zeros_like(ids[part]),
-                (),
+                (torch.zeros_like(ids) if self.domain is None else self.domain)[part],
+                self.domains,
                 rank[ids[part]],
                 (place // self.per_row)[part],
                 n,
