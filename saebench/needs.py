@@ -74,7 +74,9 @@ def wanted(suite: Suite, *, model: str | None = None, saes: Sequence[str] = ()) 
 def _model(name: str | None) -> list[Need]:
     if name is None or name == "world" or ":" in name or Path(name).expanduser().exists():
         return []
-    return [Need("model", name, None, "the model")]
+    from saebench.models.names import hub_id
+
+    return [Need("model", hub_id(name), None, "the model")]
 
 
 def _sae(ref: str) -> list[Need]:

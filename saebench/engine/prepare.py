@@ -225,9 +225,12 @@ def _only_hook(model: Any) -> str | None:
 def load_subject(model: Any, saes: Iterable[SparseCoder], *, device: str, dtype: str, offline: bool) -> Subject:
     """The model asked for, or the one that all SAEs name."""
     from saebench.models import load_model
+    from saebench.models.loading import WORLD
+    from saebench.models.names import hub_id
 
     if model is None:
-        named = {str(name) for sae in saes if (name := sae.metadata.get("model_name"))}
+        told = {str(name) for sae in saes if (name := sae.metadata.get("model_name"))}
+        named = {WORLD[0] if name in WORLD else hub_id(name) for name in told}
         if len(named) != 1:
             found = f"they name {', '.join(sorted(named))}" if named else "the SAEs name none"
             raise UserError(f"Which model? Pass --model (a hub id or a local directory): {found}.")

@@ -18,6 +18,7 @@ from saebench import hub
 from saebench.data.synthetic import SCHEME
 from saebench.devices import default_device, host_of, resolve_device, resolve_dtype
 from saebench.errors import UserError, unknown
+from saebench.models.names import hub_id
 from saebench.models.subject import Subject
 
 WORLD = ("world", "saebench-world")
@@ -41,7 +42,7 @@ def load_model(
     """Load or wrap the language model that SAEs are scored on.
 
     Args:
-        ref: `world` (the shipped model), local directory in Hugging Face format, hub id,
+        ref: `world` (the shipped model), local directory in Hugging Face format, hub id, TransformerLens' short name,
             `synthetic:KIND?d=64&n=256` (no language model: activations with a known dictionary),
             `SCHEME:NAME` of an installed adapter (entry point group `saebench.models`), a
             transformers model, a HookedTransformer, a TransformerBridge, or a `Subject`.
@@ -82,6 +83,8 @@ def load_model(
         from saebench.data.world import MODEL_DIR
 
         ref = os.fspath(MODEL_DIR)
+    elif not Path(ref).expanduser().exists():
+        ref = hub_id(ref)
     model, name = _load(ref, None if shard else target or default_device(), wanted, revision, offline)
     if tokenizer is None:
         tokenizer = _own_tokenizer(ref, revision, offline)
